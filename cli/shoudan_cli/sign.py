@@ -5,23 +5,26 @@ The key never stands on the command line, where other users of a machine could r
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import typer
 
 from shoudan_signing import (
+    channel,
     key_signature,
     open_access_token,
     open_body_sig,
     tsk_hmac,
     tsk_rsa2,
     tvs_hmac,
+    webhooks,
 )
 
 KEY_VARIABLE: Final = "SHOUDAN_SIGN_KEY"
@@ -124,6 +127,80 @@ def tvs(
     """TVS-HMAC-SHA256-BASIC: as tsk-hmac, with the name of the key; the key is the access token."""
     token, raw = _key(key_file), _bytes(body)
     typer.echo(tvs_hmac.header(credential_key, token, stamp or tsk_hmac.stamp(_now()), raw))
+
+
+@app.command("channel")
+def channel_call(
+    url: Annotated[str, typer.Argument(help="Path or address with its query, without sign.")],
+    method: Annotated[str, typer.Option(help="GET or POST.")] = "GET",
+    form: Annotated[Path | None, typer.Option(help="File of the body, a form or JSON.")] = None,
+    scheme: Annotated[
+        str, typer.Option(help="HMAC-SHA256-V2, HMAC-SHA256 or MD5.")
+    ] = channel.HMAC_SHA256_V2,
+    key_file: KeyFile = None,
+    stamp: Annotated[str, typer.Option("--timestamp", help="Seconds since 1970; now.")] = "",
+    nonce: Nonce = "",
+) -> None:
+    """A call of a channel: the text that is signed (on standard error) and the signed address."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    body = form.read_bytes() if form is not None else b""
+    if scheme in channel.HMACS:
+        query |= {"sign_type": scheme, "timestamp": stamp or str(int(_now().timestamp()))}
+        query["nonce"] = nonce or _nonce()
+    elif scheme != "MD5":
+        raise typer.BadParameter("HMAC-SHA256-V2, HMAC-SHA256 or MD5", param_hint="--scheme")
+    key = _key(key_file).encode()
+    params = {name: value for name, value in (query | _members(body)).items() if name != "sign"}
+    if scheme == "MD5":
+        text, made = channel.md5_text(params), channel.md5_sign(params, key)
+    else:
+        verb, path = method.upper(), parts.path
+        text = channel.TEXTS[scheme](verb, path, params, body).decode()
+        made = channel.HMACS[scheme](verb, path, params, body, key)
+    typer.echo(text, err=True)
+    signed = urlencode(query | {"sign": made}, quote_via=quote)
+    typer.echo(urlunsplit(parts._replace(query=signed)))
+
+
+def _members(body: bytes) -> dict[str, str]:
+    """The parameters of a form or of a JSON object, its numbers as they are written."""
+    text = body.decode()
+    if not text.lstrip().startswith("{"):
+        return dict(parse_qsl(text, keep_blank_values=True))
+    members: dict[str, object] = json.loads(text, parse_int=str, parse_float=str)
+    wrong = [name for name, value in members.items() if not isinstance(value, str)]
+    if wrong:
+        raise typer.BadParameter(f"{wrong[0]}: text or a number", param_hint="--form")
+    return {name: str(value) for name, value in members.items()}
+
+
+@app.command("notify")
+def notify(
+    body: Body = None,
+    message_id: Annotated[str, typer.Option("--id", help="webhook-id.")] = "",
+    stamp: Annotated[str, typer.Option("--timestamp", help="webhook-timestamp; now.")] = "",
+    check: Annotated[str, typer.Option(help="webhook-signature to check; signs without.")] = "",
+    key_file: KeyFile = None,
+) -> None:
+    """The headers of a notify to a channel, or whether those it came with are right."""
+    secrets_, raw = _key(key_file).split(), _bytes(body)
+    seconds = stamp or str(int(_now().timestamp()))
+    if not (seconds.isascii() and seconds.isdecimal()):
+        raise typer.BadParameter("whole seconds since 1970", param_hint="--timestamp")
+    if not check:
+        made = webhooks.signed(secrets_, message_id or f"msg_{_nonce()}", int(seconds), raw)
+        for name, value in made.items():
+            typer.echo(f"{name}: {value}")
+        return
+    names = (webhooks.ID, webhooks.TIMESTAMP, webhooks.SIGNATURE)
+    headers: dict[str, str] = dict(zip(names, (message_id, seconds, check), strict=True))
+    try:
+        webhooks.verify(secrets_, headers, raw, int(seconds))
+    except webhooks.NotVerified as error:
+        typer.echo(f"not verified: {error}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo("verified")
 
 
 def _key(file: Path | None) -> str:

@@ -11,7 +11,6 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from shoudan_gateway import signing
 from shoudan_gateway.channel_cache import ChannelCache
 from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.limits import CallerLimits
@@ -26,6 +25,7 @@ from shoudan_gateway.protocol import (
     SignedCall,
 )
 from shoudan_kit.clock import Clock
+from shoudan_signing import channel as signing
 from shoudan_signing import goofish
 
 DUMMY: Final = ChannelRule("", auth_mode="hmac", keys=(b"nobody",))

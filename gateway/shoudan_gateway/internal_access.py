@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import msgspec
 
-from shoudan_gateway import signing
 from shoudan_gateway.admission import Admission
 from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.protocol import (
@@ -22,6 +21,7 @@ from shoudan_kit.rpc.messages import BEARER
 from shoudan_kit.rpc.refusal import Refusal
 from shoudan_kit.rpc.rights import Right, right_of
 from shoudan_kit.tls.hops import is_loopback
+from shoudan_signing import channel as signing
 
 LEDGER: Final = "shoudan.pay.v1.LedgerService"
 # What a channel may ask of its own account.

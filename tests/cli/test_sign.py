@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from typer.testing import CliRunner
@@ -78,3 +81,52 @@ def test_the_later_schemes_are_printed_too() -> None:
 def test_what_cannot_be_signed_is_said(args: tuple[str, ...]) -> None:
     done = CliRunner().invoke(app, args, input=b"a=1", env={"SHOUDAN_SIGN_KEY": "no key"})
     assert done.exit_code == 2
+
+
+VECTORS = json.loads(
+    (Path(__file__).parents[2] / "docs/reference/http/signing/vectors.json").read_text("utf-8")
+)
+
+
+def test_a_channel_s_call_is_signed_as_the_vectors_say(tmp_path: Path) -> None:
+    """The call's parameters in its query, and a body where it has one."""
+    tried = 0
+    for one in VECTORS:
+        params = {name: one["params"][name] for name in one["params"] if name != "sign"}
+        stamped = {name: params.pop(name) for name in ("timestamp", "nonce", "sign_type")}
+        body = tmp_path / "body"
+        body.write_bytes(one["body"].encode())
+        in_body = one["method"] == "POST"
+        query = {"channel_no": params["channel_no"]} if in_body else params
+        made = run(
+            "channel",
+            f"{one['path']}?{urlencode(query)}",
+            *("--method", one["method"], "--timestamp", stamped["timestamp"]),
+            *("--nonce", stamped["nonce"], *(("--form", str(body)) if in_body else ())),
+            key=one["key"],
+        )
+        assert made.rpartition("sign=")[2] == one["sign"], one["name"]
+        tried += 1
+    assert tried == len(VECTORS) >= 10
+
+
+def test_the_original_s_rule_has_neither_time_nor_nonce() -> None:
+    made = run("channel", "/order/query?channel_no=test&request_no=r1", "--scheme", "MD5", key="k")
+    digest = hashlib.md5(b"channel_notestrequest_nor1k", usedforsecurity=False).hexdigest()
+    assert made == f"/order/query?channel_no=test&request_no=r1&sign={digest}"
+
+
+def test_a_notify_s_headers_are_made_and_checked() -> None:
+    secret, body = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", b'{"test": 2432232314}'
+    options = ("--id", "msg_p5jXN8AQM9LWM0D4loKWxJek", "--timestamp", "1614265330")
+    signature = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+    made = run("notify", *options, key=secret, body=body)
+    assert made.splitlines()[2] == f"webhook-signature: {signature}"
+    assert run("notify", *options, "--check", signature, key=secret, body=body) == "verified"
+    wrong = CliRunner().invoke(
+        app,
+        ["notify", *options, "--check", signature],
+        input=body + b" ",
+        env={"SHOUDAN_SIGN_KEY": secret},
+    )
+    assert (wrong.exit_code, "fits none" in wrong.stderr) == (1, True)

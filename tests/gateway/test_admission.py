@@ -15,9 +15,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue
-from shoudan_gateway import signing
 from shoudan_gateway.admission import remote_of
 from shoudan_gateway.channel_cache import rule_of
+from shoudan_signing import channel as signing
 
 KEY = "0123456789abcdef0123456789abcdef"
 QUERY = {"channel_no": "signed", "request_no": "nope"}

@@ -17,13 +17,13 @@ import pytest
 from shoudan.core.v1 import credential_service_pb2 as pb
 from shoudan.core.v1 import credential_service_pb2_grpc as stubs
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue_pb
-from shoudan_gateway import signing
 from shoudan_gateway.channel_cache import ChannelCache
 from shoudan_kit.clock import TurnedClock
 from shoudan_kit.credentials.book import POLL_S
 from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.rpc.client import connect
 from shoudan_kit.rpc.refusal import refused_from_rpc
+from shoudan_signing import channel as signing
 from tests.order.harness import OrderHarness, inboxes, running
 from tests.poll import eventually
 

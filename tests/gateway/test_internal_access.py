@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text
 
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue
-from shoudan_gateway import partners, signing
+from shoudan_gateway import partners
 from shoudan_gateway.app import SERVICE as GATEWAY
 from shoudan_gateway.app import ports
 from shoudan_gateway.config import GatewaySettings
@@ -29,6 +29,7 @@ from shoudan_kit.tls.authority import Authority
 from shoudan_kit.tls.names import server_name
 from shoudan_pay.app import SERVICE as PAY
 from shoudan_pay.config import PaySettings
+from shoudan_signing import channel as signing
 from tests.credentials import files_of, tls_of
 from tests.poll import eventually
 

@@ -290,7 +290,7 @@ async def test_an_unsigned_caller_cannot_use_up_a_channels_rate(
     query = {"channel_no": "signed", "request_no": "nope"}
     for _ in range(5):
         assert (await front.ask("/order/query", params={**query, "sign": "0" * 32}))[0] == 403
-    from shoudan_gateway import signing
+    from shoudan_signing import channel as signing
 
     good = {**query, "sign": signing.md5_sign(query, b"k" * 32)}
     assert (await front.ask("/order/query", params=good))[0] == 404

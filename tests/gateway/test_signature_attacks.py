@@ -14,7 +14,7 @@ import pytest
 from yarl import URL
 
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue
-from shoudan_gateway import signing
+from shoudan_signing import channel as signing
 from tools.signing_clients import CLIENTS, FOLDER, outcomes, vectors
 
 KEY, OTHER_KEY = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"

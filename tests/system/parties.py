@@ -23,8 +23,8 @@ from shoudan.pay.v1.platform_service_pb2_grpc import PlatformServiceStub
 from shoudan_cli.clients import Clients
 from shoudan_cli.system import System, demo_catalogue
 from shoudan_erp_ingest.signatures import top_md5
-from shoudan_gateway import signing
 from shoudan_gateway.commands import JWKS_FILE, issued
+from shoudan_signing import channel as signing
 from shoudan_signing import key_signature, open_access_token, open_body_sig, tsk_hmac
 from tests.poll import eventually
 

@@ -20,8 +20,8 @@ from shoudan.order.v1 import catalogue_service_pb2 as catalogue_pb
 from shoudan.order.v1 import catalogue_service_pb2_grpc as catalogue_rpc
 from shoudan_cli.wiring import SERVICES
 from shoudan_fakes import cards as sandbox_cards
-from shoudan_gateway.signing import hmac_v2_sign
 from shoudan_kit.secrets.public_keys import SUITE
+from shoudan_signing.channel import hmac_v2_sign
 from tests.poll import eventually
 from tests.system.conftest import ENDED_S, Partner
 from tests.system.test_personal import places

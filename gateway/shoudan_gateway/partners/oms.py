@@ -10,7 +10,6 @@ from msgspec.structs import replace
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue_pb
 from shoudan.order.v1 import channel_service_pb2 as channel_pb
 from shoudan.order.v1 import order_service_pb2 as pb
-from shoudan_gateway import signing
 from shoudan_gateway.fields import Choice, Text, Url, Whole, Yuan
 from shoudan_gateway.parameters import BODY, QUERY
 from shoudan_gateway.protocol import (
@@ -31,6 +30,7 @@ from shoudan_gateway.protocol import (
 from shoudan_kit import cards
 from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.rpc.refusal import Refused
+from shoudan_signing import channel as signing
 
 W = TypeVar(
     "W",

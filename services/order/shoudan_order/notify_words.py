@@ -5,11 +5,7 @@ Source: 000 §四.6, protocols §5.0 #10, #13, #15.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import codecs
-import hashlib
-import hmac
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
@@ -19,11 +15,11 @@ from shoudan_kit import log
 from shoudan_kit.http.client import Answered, HttpResult
 from shoudan_order.states import OrderStatus, RefundStatus
 from shoudan_order.store.rows import NotifyRow
+from shoudan_signing import webhooks
 
 _log = log.get_logger("notifies")
 
 SUCCESS_WORDS: Final = frozenset({"", "success", "ok", "成功"})
-WEBHOOK_MARK: Final = "whsec_"
 # The later documented form, where a channel asks for words.
 ORDER_WORDS: Final = {
     OrderStatus.SUCCEEDED: ("SUCCESS", "000", "订单成功"),
@@ -97,20 +93,6 @@ def acknowledged(outcome: HttpResult) -> bool:
 
 def signed(secrets: Sequence[str], message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
     """The Standard Webhooks headers, one signature per key, so that keys can be exchanged."""
-    content = f"{message_id}.{timestamp}.".encode() + body
-    macs = [hmac.digest(_key(secret), content, hashlib.sha256) for secret in secrets]
-    return {
-        "webhook-id": message_id,
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": " ".join(f"v1,{base64.b64encode(mac).decode()}" for mac in macs),
-    }
-
-
-def _key(secret: str) -> bytes:
-    """A secret without whsec_ is used as it is written."""
-    if secret.startswith(WEBHOOK_MARK):
-        try:
-            return base64.b64decode(secret.removeprefix(WEBHOOK_MARK), validate=True)
-        except binascii.Error:
-            _log.warning("notify_secret_malformed")
-    return secret.encode()
+    if any(map(webhooks.is_malformed, secrets)):
+        _log.warning("notify_secret_malformed")
+    return webhooks.signed(secrets, message_id, timestamp, body)

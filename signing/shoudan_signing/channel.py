@@ -59,6 +59,8 @@ def hmac_v2_sign(method: str, path: str, params: Mapping[str, str], body: bytes,
 
 Sign = Callable[[str, str, Mapping[str, str], bytes, bytes], str]
 HMACS: Final[Mapping[str, Sign]] = {HMAC_SHA256: hmac_sign, HMAC_SHA256_V2: hmac_v2_sign}
+Text = Callable[[str, str, Mapping[str, str], bytes], bytes]
+TEXTS: Final[Mapping[str, Text]] = {HMAC_SHA256: hmac_text, HMAC_SHA256_V2: hmac_v2_text}
 
 
 def fitting(given: str, expected: Iterable[str]) -> int | None:
