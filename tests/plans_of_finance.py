@@ -22,6 +22,7 @@ HOT: Final = {
     },
     f"{_STORE}.days._ACCOUNTS": {"account_fact_pkey"},
     f"{_STORE}.entries._KNOWN": {"entry_once"},
+    f"{_STORE}.exceptions._LOCK": {"exception_pkey"},
     f"{_STORE}.matches._PAGE": {"entry_unmatched"},
     f"{_STORE}.matches._LOCK": {"entry_pkey"},
     f"{_STORE}.matches._MOVE": {"entry_pkey"},

@@ -214,7 +214,10 @@ GROWING = {
     "delivery": ("event", "vds_order_exp"),
     "erp_ingest": ("audit", "event", "history"),
     "identity": ("event", "operator_audit"),
-    "finance": ("account_fact", "bill_piece", "entry", "event", "movement", "trade", "trade_money"),
+    "finance": (
+        *("account_fact", "bill_piece", "entry", "event", "exception_note", "movement"),
+        *("trade", "trade_money"),
+    ),
 }
 
 

@@ -39,6 +39,7 @@ UNPAGED = {
     "ExportRecords": "of at most a thousand pieces that are named, streamed by pages of a thousand",
     "GetStatementKeys": "the keys of the process",
     "ListTemplates": "at most a thousand, of a configuration file",
+    "GetException": "the last thousand notes of one exception",
     "Report": "summed day by day; groups, never orders",
     "ExportAuditLog": "streamed in pages of a walk",
     "ExportTrades": "streamed in pages of a walk",

@@ -241,6 +241,11 @@ VALID: dict[str, Correct] = {
         setattr(m, "parts", 1),
         setattr(m, "supersedes", 0),
     ),
+    **dict.fromkeys(
+        ("ExceptionService/CommentException", "ExceptionService/AnswerDispute"),
+        lambda m: setattr(m, "sha256", b""),
+    ),
+    "ExceptionService/OpenDispute": lambda m: setattr(m, "deadline", "2026-11-20"),
     "BillService/MakeBill": lambda m: (
         m.Clear(),
         setattr(m, "kind", "fund"),
@@ -258,7 +263,12 @@ VALID: dict[str, Correct] = {
     "BillService/DownloadBill": lambda m: setattr(m, "token", "t" * 43),
     "BillService/ListBills": lambda m: setattr(m, "page_token", "2026-11-20.1"),
     **dict.fromkeys(
-        ("StatementService/ListStatements", "ReconcileService/ListRuns"),
+        (
+            "StatementService/ListStatements",
+            "ReconcileService/ListRuns",
+            "ExceptionService/ListExceptions",
+            "ExceptionService/ListDisputes",
+        ),
         lambda m: setattr(m, "page_token", "7"),
     ),
     "LedgerService/CreatePackage": lambda m: setattr(m, "expires", ""),

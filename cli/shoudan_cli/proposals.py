@@ -22,7 +22,7 @@ from shoudan_kit.proposals.refusals import ProposalNotFound, ProposalRequired
 
 app = typer.Typer(no_args_is_help=True)
 
-SERVICES: Final = ("order", "pay")  # those with methods of two persons
+SERVICES: Final = ("order", "pay", "finance")  # those with methods of two persons
 STATES: Final = {
     name.removeprefix("PROPOSAL_STATE_").lower(): number
     for name, number in pb.ProposalState.items()

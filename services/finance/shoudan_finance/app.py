@@ -7,16 +7,18 @@ from functools import partial
 from typing import Final
 
 from shoudan.finance.v1 import bill_service_pb2_grpc as bill_grpc
+from shoudan.finance.v1 import exception_service_pb2_grpc as exception_grpc
 from shoudan.finance.v1 import finance_service_pb2_grpc as pb_grpc
 from shoudan.finance.v1 import reconcile_service_pb2_grpc as reconcile_grpc
 from shoudan.finance.v1 import statement_service_pb2_grpc as statement_grpc
 from shoudan.finance.v1 import trade_service_pb2_grpc as trade_grpc
-from shoudan_finance import day_books, reconciling, statement_imports, templates
+from shoudan_finance import day_books, deciding, reconciling, statement_imports, templates
 from shoudan_finance.config import FinanceSettings
 from shoudan_finance.context import Context
 from shoudan_finance.order_client import OrderClient
 from shoudan_finance.pay_client import PayClient
 from shoudan_finance.rpc.bill import BillServicer
+from shoudan_finance.rpc.exceptions import ExceptionServicer
 from shoudan_finance.rpc.finance import FinanceServicer
 from shoudan_finance.rpc.reconcile import ReconcileServicer
 from shoudan_finance.rpc.statements import StatementServicer
@@ -30,7 +32,7 @@ from shoudan_kit.service import App, Running, Service
 
 NAMES: Final = tuple(
     f"shoudan.finance.v1.{name}Service"
-    for name in ("Finance", "Trade", "Statement", "Reconcile", "Bill")
+    for name in ("Finance", "Trade", "Statement", "Reconcile", "Exception", "Bill")
 )
 
 
@@ -47,6 +49,9 @@ async def start(app: App[FinanceSettings]) -> Running:
             partial(pb_grpc.add_FinanceServiceServicer_to_server, FinanceServicer(context)),
             partial(trade_grpc.add_TradeServiceServicer_to_server, TradeServicer(context)),
             partial(
+                exception_grpc.add_ExceptionServiceServicer_to_server, ExceptionServicer(context)
+            ),
+            partial(
                 reconcile_grpc.add_ReconcileServiceServicer_to_server, ReconcileServicer(context)
             ),
             partial(statement_grpc.add_StatementServiceServicer_to_server, statements),
@@ -54,6 +59,7 @@ async def start(app: App[FinanceSettings]) -> Running:
         ),
         names=NAMES,
         handlers=HANDLERS,
+        proposals=(deciding.kind(context),),
         background=_background(context) if "tasks" in app.roles else (),
     )
 

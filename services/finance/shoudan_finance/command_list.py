@@ -24,3 +24,8 @@ RECONCILE: Final = Command(
     "shoudan_finance.reconcile_commands:app",
     "Reconciliation (对账): match statements with what our services did.",
 )
+
+EXCEPTION: Final = Command(
+    "shoudan_finance.exception_commands:app",
+    "Exceptions (差错): differences of the reconciliation, asked about, disputed, decided.",
+)

@@ -6,11 +6,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from shoudan_kit.config import Port, Seconds, ServiceSettings
+from shoudan_kit.config import Port, Seconds
+from shoudan_kit.proposals.settings import TwoPersonsSettings
 from shoudan_kit.rpc.address import address
 
 
-class FinanceSettings(ServiceSettings):
+class FinanceSettings(TwoPersonsSettings):
     """Settings of `shoudan serve finance`."""
 
     listen_port: Port = Field(50056, description="Port served; 0 takes any free one.")
@@ -68,4 +69,10 @@ class FinanceSettings(ServiceSettings):
     work_dir: str = Field(
         "",
         description="Folder in which workbooks are made; the system's for temporary files when empty.",
+    )
+    exception_ident: str = Field(
+        "oms",
+        min_length=1,
+        max_length=32,
+        description="System whose accounts decisions about exceptions are posted to.",
     )

@@ -39,6 +39,12 @@ class Reconcile(msgspec.Struct, frozen=True):
     run_id: int
 
 
+class BookException(msgspec.Struct, frozen=True):
+    """Make the posting of a decision."""
+
+    exception_id: int
+
+
 # Never finished, always had back: it may not run out of days or counts.
 FOLLOW_DAYS: Final = Kind(
     "finance.follow_days",
@@ -90,6 +96,17 @@ RECONCILE: Final = Kind(
     "finance.reconcile",
     Reconcile,
     "finance:reconcile",
+    interval_s=60,
+    deadline_s=FOREVER_S,
+    count_max=10_000_000,
+    exclusive=True,
+    each=True,
+)
+
+BOOK_EXCEPTION: Final = Kind(
+    "finance.book_exception",
+    BookException,
+    "finance:book_exception",
     interval_s=60,
     deadline_s=FOREVER_S,
     count_max=10_000_000,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date
 from typing import Final
 
@@ -13,9 +14,22 @@ from shoudan.pay.v1 import ledger_service_pb2_grpc as rpc
 from shoudan_finance.store.days import AccountFact, Closed
 from shoudan_finance.store.movements import Movement, Piece
 from shoudan_kit.rpc.client import call_options
+from shoudan_kit.rpc.refusal import refused_from_proto
 
 DAYS_MAX: Final = 1000  # of one ListLedgerDays (ledger_service.proto)
 PIECES_MAX: Final = 1000  # of one ExportRecords
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """A posting that levels books (平账)."""
+
+    ident: str
+    groups: str
+    eid: str
+    trade_no: str
+    amount_micros: int
+    memo: str
 
 
 class PayClient:
@@ -50,6 +64,29 @@ class PayClient:
         request = pb.ExportRecordsRequest(pieces=wanted)
         async for part in self._stub.ExportRecords(request, **call_options(self._export_s)):
             yield [_movement(day_no, one) for one in part.records]
+
+    async def post_flat(self, one: Flat) -> int:
+        """Post it, once whatever is repeated; the number of its record. Raises Refused."""
+        key = pb.AccountKey(ident=one.ident, groups=one.groups, eid=one.eid)
+        wanted = pb.CreateAccountsRequest.Item(key=key, name=f"{one.groups} {one.eid}"[:64])
+        options = call_options(self._call_s)
+        made = await self._stub.CreateAccounts(pb.CreateAccountsRequest(items=[wanted]), **options)
+        if made.results[0].HasField("refusal"):
+            raise refused_from_proto(made.results[0].refusal)
+        posting = pb.Posting(
+            account=key,
+            trade_no=one.trade_no,
+            change_type=pb.CHANGE_TYPE_TRADE_FLAT,
+            trade_type=pb.TRADE_TYPE_FLAT,
+            amount_micros=one.amount_micros,
+            memo=one.memo,
+            about=pb.ABOUT_MANUAL,
+        )
+        group = pb.PostEntriesRequest.Group(postings=[posting])
+        found = await self._stub.PostEntries(pb.PostEntriesRequest(groups=[group]), **options)
+        if found.results[0].HasField("refusal"):
+            raise refused_from_proto(found.results[0].refusal)
+        return found.results[0].records[0].record_id
 
 
 def _closed(one: pb.LedgerDay) -> Closed:

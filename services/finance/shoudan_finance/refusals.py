@@ -107,3 +107,22 @@ class RunNotFound(FinanceRefusal, code=Code.NOT_FOUND):
     """There is no such run."""
 
     run_id: int
+
+
+class ExceptionNotFound(FinanceRefusal, code=Code.NOT_FOUND):
+    """There is no such exception."""
+
+    exception_id: int
+
+
+class ExceptionDecided(FinanceRefusal):
+    """The exception is decided, or its counterpart has come."""
+
+    exception_id: int
+    status: str
+
+
+class DisputeNotFound(FinanceRefusal, code=Code.NOT_FOUND):
+    """There is no such dispute."""
+
+    dispute_id: int

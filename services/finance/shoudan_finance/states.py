@@ -132,6 +132,7 @@ class EntryEvent(StrEnum):
     BROKE = "found to differ or to be alone"
     PARTED = "its counterpart was corrected"
     SETTLED = "settled by a decision"
+    REOPENED = "its posting was refused"
     CORRECTED = "its statement was corrected"
 
 
@@ -146,6 +147,7 @@ ENTRY: Final = Machine(
         (EntryStatus.MATCHED, EntryEvent.PARTED): EntryStatus.WAITING,
         (EntryStatus.BROKEN, EntryEvent.PARTED): EntryStatus.WAITING,
         (EntryStatus.BROKEN, EntryEvent.SETTLED): EntryStatus.SETTLED,
+        (EntryStatus.SETTLED, EntryEvent.REOPENED): EntryStatus.BROKEN,
         (EntryStatus.WAITING, EntryEvent.CORRECTED): EntryStatus.SUPERSEDED,
         (EntryStatus.BROKEN, EntryEvent.CORRECTED): EntryStatus.SUPERSEDED,
         (EntryStatus.MATCHED, EntryEvent.CORRECTED): EntryStatus.SUPERSEDED,
@@ -273,4 +275,45 @@ EXCEPTION: Final = Machine(
         (ExceptionStatus.ASKED, ExceptionEvent.VOIDED): ExceptionStatus.VOID,
         (ExceptionStatus.DISPUTED, ExceptionEvent.VOIDED): ExceptionStatus.VOID,
     },
+)
+
+
+class Decision(IntEnum):
+    """exception.decision (处理方式)."""
+
+    NONE = 0
+    BOOK = 1  # 挂账: to the 长短款 account of the source
+    WRITE_OFF = 2  # 核销
+    ADJUST_COST = 3  # 调整成本: on the supplier's own account
+
+
+class NoteKind(IntEnum):
+    """exception_note.kind."""
+
+    COMMENT = 1
+    ASKED = 2
+    DECIDED = 3
+    BOOKED = 4
+    REFUSED = 5  # by the ledger
+    DISPUTED = 6
+    ANSWERED = 7
+
+
+class DisputeStatus(IntEnum):
+    """dispute.status."""
+
+    OPEN = 10
+    ANSWERED = 20
+
+
+class DisputeEvent(StrEnum):
+    """What can happen to a dispute."""
+
+    ANSWERED = "answered"
+
+
+DISPUTE: Final = Machine(
+    name="dispute",
+    initial=DisputeStatus.OPEN,
+    moves={(DisputeStatus.OPEN, DisputeEvent.ANSWERED): DisputeStatus.ANSWERED},
 )

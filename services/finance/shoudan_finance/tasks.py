@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from shoudan_finance import bill_links, bills, day_books, reconciling, trade_books
+from shoudan_finance import bill_links, bills, day_books, deciding, reconciling, trade_books
 from shoudan_finance.context import Context
 from shoudan_finance.kinds import (
+    BOOK_EXCEPTION,
     FILL_DAY,
     FILL_TRADES,
     FOLLOW_DAYS,
     MAKE_BILL,
     RECONCILE,
+    BookException,
     FillDay,
     FillTrades,
     FollowDays,
@@ -54,10 +56,17 @@ async def reconcile(context: Context, task: Task[Reconcile]) -> None:
     await reconciling.run(context, task)
 
 
+@handles_each(BOOK_EXCEPTION)
+async def book_exception(context: Context, task: Task[BookException]) -> None:
+    """Make the posting of a decision."""
+    await deciding.book(context, task)
+
+
 HANDLERS: Final[tuple[Handler[Any], ...]] = (
     follow_days,
     fill_day,
     fill_trades,
     make_bill,
     reconcile,
+    book_exception,
 )

@@ -62,7 +62,10 @@ class PaySettings(CredentialSealingSettings, TwoPersonsSettings):
         description="Calls that may wait for a group commit; more are refused with OVERLOADED.",
     )
     limit_exempt_groups: list[str] = Field(
-        ["down_commission", "down_service", "up_channel", "up_commission", "up_service"],
+        [
+            *("down_commission", "down_service", "up_channel", "up_commission", "up_service"),
+            *("suspense", "write_off"),  # what finance decides about exceptions
+        ],
         description="Groups whose new accounts may go below zero; all others are limited by credit.",
     )
     verify_page_rows: int = Field(

@@ -48,7 +48,8 @@ READS: Final = {
     "ListSessions", "ListShelfNotifies", "ListStock", "ListSuppliers", "ListTasks", "ListTradeDays",
     "ListTrades", "QueryDeliveries", "QueryOrders",
     "QueryRefunds",
-    "GetRun", "GetStatement", "ListRuns", "ListStatements", "ListTemplates",
+    "GetException", "GetRun", "GetStatement", "ListDisputes", "ListExceptions", "ListRuns",
+    "ListStatements", "ListTemplates",
     "Report", "SearchRefunds", "SearchTrades",
     "Verify", "VerifyAgainst", "VerifyBill", "VerifyAuditLog", "WhoAmI",
 }  # fmt: skip

@@ -55,13 +55,17 @@ VALUES (:sha256, :part_no, :data, shoudan_now()) ON CONFLICT DO NOTHING
 _PART = statement("""
 SELECT data FROM statement_part WHERE sha256 = :sha256 AND part_no = :part_no
 """)
-# Parts stay as evidence once a statement was made of them, so only those of thirty days are looked at.
+# Parts stay as evidence once something refers to them, so only those of thirty days are looked at.
 _FORGET = statement("""
 WITH old AS (
     SELECT p.sha256, p.part_no FROM statement_part p
     WHERE p.create_time < shoudan_now() - CAST(:kept_s AS integer) * interval '1 second'
         AND p.create_time > shoudan_now() - CAST(:kept_s AS integer) * interval '30 seconds'
         AND (SELECT s.statement_id FROM statement s WHERE s.sha256 = p.sha256 LIMIT 1) IS NULL
+        AND (SELECT n.note_id FROM exception_note n
+            WHERE n.sha256 = p.sha256 AND n.sha256 <> '' LIMIT 1) IS NULL
+        AND (SELECT d.dispute_id FROM dispute d
+            WHERE d.answer_sha256 = p.sha256 AND d.answer_sha256 <> '' LIMIT 1) IS NULL
     ORDER BY p.create_time LIMIT :most
 )
 DELETE FROM statement_part p USING old WHERE p.sha256 = old.sha256 AND p.part_no = old.part_no

@@ -56,6 +56,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The token is for no file, or not any more. Code: NOT_FOUND."""
     ERROR_REASON_RUN_NOT_FOUND: _ErrorReason.ValueType  # 46
     """No such run of the reconciliation. Code: NOT_FOUND. Metadata: run_id."""
+    ERROR_REASON_EXCEPTION_NOT_FOUND: _ErrorReason.ValueType  # 47
+    """No such exception. Code: NOT_FOUND. Metadata: exception_id."""
+    ERROR_REASON_EXCEPTION_DECIDED: _ErrorReason.ValueType  # 48
+    """The exception is decided, or its counterpart has come. Code: FAILED_PRECONDITION. Metadata: exception_id, status."""
+    ERROR_REASON_DISPUTE_NOT_FOUND: _ErrorReason.ValueType  # 49
+    """No such dispute. Code: NOT_FOUND. Metadata: dispute_id."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons a finance call is refused. Domain "finance.shoudan"."""
@@ -94,4 +100,10 @@ ERROR_REASON_BILL_LINK_NOT_FOUND: ErrorReason.ValueType  # 24
 """The token is for no file, or not any more. Code: NOT_FOUND."""
 ERROR_REASON_RUN_NOT_FOUND: ErrorReason.ValueType  # 46
 """No such run of the reconciliation. Code: NOT_FOUND. Metadata: run_id."""
+ERROR_REASON_EXCEPTION_NOT_FOUND: ErrorReason.ValueType  # 47
+"""No such exception. Code: NOT_FOUND. Metadata: exception_id."""
+ERROR_REASON_EXCEPTION_DECIDED: ErrorReason.ValueType  # 48
+"""The exception is decided, or its counterpart has come. Code: FAILED_PRECONDITION. Metadata: exception_id, status."""
+ERROR_REASON_DISPUTE_NOT_FOUND: ErrorReason.ValueType  # 49
+"""No such dispute. Code: NOT_FOUND. Metadata: dispute_id."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -45,9 +45,12 @@ from shoudan_finance.states import (
 from shoudan_kit.db.columns import column, literals, maybe, moment, one_of
 from shoudan_kit.db.foundation import GROWING, by_month, rights
 from shoudan_kit.db.moves import lifecycles
+from shoudan_kit.proposals.tables import add_alone_call, add_proposal
 from shoudan_kit.tasks.tables import metadata
 
 METADATA: Final = metadata()
+add_proposal(METADATA)
+add_alone_call(METADATA)
 # Granted SELECT and INSERT only: a fact does not change.
 APPEND_ONLY: Final = ("account_fact", "movement", "trade", "trade_money", "bill_day")
 
@@ -451,6 +454,7 @@ EXCEPTION_TABLE: Final = Table(
     column("remark", String(256), "备注"),
     column("decided_by", String(64), "who proposed the decision"),
     column("record_id", BigInteger, "变动编号: the ledger's record of its posting; 0 for none"),
+    column("dispute_id", BigInteger, "the dispute it is part of; 0 for none", server_default="0"),
     moment("create_time", "创建时间"),
     moment("change_time", "changed last"),
     moment("end_time", "结束时间", null=True),
@@ -465,5 +469,11 @@ EXCEPTION_TABLE: Final = Table(
     Index("exception_undecided", "exception_id", postgresql_where=text(UNDECIDED)),
     Index("exception_of_source", "source", "exception_id"),
     comment="差错: differences between the books, until they are settled",
-    info=rights(update=("status", "change_time", "end_time")) | lifecycles(status=EXCEPTION.moves),
+    info=rights(
+        update=(
+            *("status", "assignee", "decision", "remark", "decided_by", "record_id"),
+            *("change_time", "end_time", "dispute_id"),
+        )
+    )
+    | lifecycles(status=EXCEPTION.moves),
 )

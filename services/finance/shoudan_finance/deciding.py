@@ -1,0 +1,149 @@
+"""Decisions about exceptions: made by two persons in one transaction, booked to the ledger behind it.
+
+The intent is stored before the ledger is called, and the posting has a trade number of the exception's own:
+whatever dies, it is made once. One that the ledger refuses opens the exception again.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grpc import aio
+
+from shoudan.finance.v1 import exception_service_pb2 as pb
+from shoudan_finance import exceptions
+from shoudan_finance.context import Context
+from shoudan_finance.kinds import BOOK_EXCEPTION, BookException
+from shoudan_finance.pay_client import Flat
+from shoudan_finance.refusals import FieldInvalid
+from shoudan_finance.states import (
+    Decision,
+    ExceptionEvent,
+    ExceptionKind,
+    ExceptionStatus,
+    NoteKind,
+)
+from shoudan_finance.store import exceptions as store
+from shoudan_finance.store.exceptions import Decided, Row
+from shoudan_kit.money import micros_to_yuan
+from shoudan_kit.proposals.kinds import Applied, Effect, Kind
+from shoudan_kit.rpc.refusal import Refused
+from shoudan_kit.tasks.kinds import Task
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
+
+METHOD: Final = "shoudan.finance.v1.ExceptionService/DecideExceptions"
+REMARK_MAX: Final = 256
+AWAY_S: Final = 30.0
+# To which account of the source each decision moves the difference.
+GROUPS: Final = {
+    Decision.BOOK: "suspense",
+    Decision.WRITE_OFF: "write_off",
+    Decision.ADJUST_COST: "up_channel",
+}
+WORDS: Final = {
+    ExceptionKind.LONG: "长款",
+    ExceptionKind.SHORT: "短款",
+    ExceptionKind.AMOUNT: "金额不符",
+    ExceptionKind.STATUS: "状态不符",
+    ExceptionKind.SETTLEMENT: "结算不符",
+}
+
+
+def kind(context: Context) -> Kind:
+    """DecideExceptions as a call of two persons."""
+
+    async def apply(work: UnitOfWork, request: pb.DecideExceptionsRequest) -> Applied:
+        return await decide_in(context, work, request)
+
+    return Kind(METHOD, pb.DecideExceptionsRequest, lambda _: None, apply)
+
+
+async def decide(context: Context, request: pb.DecideExceptionsRequest) -> int:
+    """Decide about exceptions, all or none; how many. Refuses as `decide_in` does."""
+    async with context.app.work("finance.decide") as work:
+        await decide_in(context, work, request)
+    return len(request.items)
+
+
+async def decide_in(
+    context: Context, work: UnitOfWork, request: pb.DecideExceptionsRequest
+) -> Applied:
+    """Decide inside a transaction. Refuses FieldInvalid, ExceptionNotFound, ExceptionDecided."""
+    decided = [_decided(one) for one in request.items]
+    numbers = exceptions.checked([one.exception_id for one in decided])
+    rows = await exceptions.locked(work, numbers, ExceptionEvent.DECIDED)
+    entries = [number for row in rows for number in (row.ours_id, row.theirs_id)]
+    await store.decide(work.db, decided, entries, request.by)
+    for one, row in zip(decided, rows, strict=True):
+        words = f"{one.decision.name.lower()} {micros_to_yuan(row.diff_micros)} 元: {one.remark}"
+        await exceptions.noted(
+            context, work, [row.exception_id], NoteKind.DECIDED, words, request.by
+        )
+        payload = BookException(row.exception_id)
+        work.tasks.add(BOOK_EXCEPTION, payload, order_no=str(row.exception_id))
+    effects = [_effect(context, one, row) for one, row in zip(decided, rows, strict=True)]
+    more = f", and {len(rows) - 1} more" if rows[1:] else ""
+    subject = f"decide exception {rows[0].exception_id} of {rows[0].source}{more}"
+    return Applied(effects, subject, sum(abs(row.diff_micros) for row in rows))
+
+
+def _decided(one: pb.DecideExceptionsRequest.Item) -> Decided:
+    if one.decision not in {int(known) for known in GROUPS}:
+        raise FieldInvalid("decision", "is no decision")
+    if len(one.remark) > REMARK_MAX or not one.remark.isprintable():
+        raise FieldInvalid("remark", f"has more than {REMARK_MAX} printable characters")
+    return Decided(one.exception_id, Decision(one.decision), one.remark)
+
+
+def _effect(context: Context, one: Decided, row: Row) -> Effect:
+    owner = "/".join((context.app.settings.exception_ident, GROUPS[one.decision], row.source))
+    what = f"exception {row.exception_id} {WORDS[row.kind]} of {row.source}"
+    after = f"{micros_to_yuan(row.diff_micros)} 元 to {owner}"
+    return Effect(what, row.status.name.lower(), after)
+
+
+# ------------------------------------------------------------ booking
+async def book(context: Context, task: Task[BookException]) -> None:
+    """Make the posting of a decision, once."""
+    number = task.payload.exception_id
+    async with context.app.db.connect() as db:
+        row = await store.get(db, number)
+    if row is None or row.status is not ExceptionStatus.BOOKING:
+        async with context.app.work("finance.was_booked") as work:
+            work.tasks.finish(task)
+        return
+    record_id, refusal = 0, ""
+    if row.diff_micros:
+        try:
+            record_id = await context.pay.post_flat(_flat(context, row))
+        except Refused as error:
+            refusal = str(error)
+        except aio.AioRpcError as error:
+            task.retry_after(AWAY_S, f"pay: {error.code().name}")
+            return
+    async with context.app.work("finance.booked") as work:
+        await _booked(context, work, row, record_id, refusal)
+        work.tasks.finish(task)
+
+
+async def _booked(
+    context: Context, work: UnitOfWork, row: Row, record_id: int, refusal: str
+) -> None:
+    number = row.exception_id
+    if refusal:
+        if await store.refused(work.db, number, (row.ours_id, row.theirs_id)):
+            await exceptions.noted(context, work, [number], NoteKind.REFUSED, refusal[:1024], "")
+    elif await store.booked(work.db, number, record_id):
+        words = f"ledger record {record_id}" if record_id else "nothing to book"
+        await exceptions.noted(context, work, [number], NoteKind.BOOKED, words, "")
+
+
+def _flat(context: Context, row: Row) -> Flat:
+    return Flat(
+        ident=context.app.settings.exception_ident,
+        groups=GROUPS[row.decision],
+        eid=row.source,
+        trade_no=f"EX{row.exception_id}",
+        amount_micros=row.diff_micros,
+        memo=f"exception {row.exception_id} {WORDS[row.kind]}: {row.remark}",
+    )

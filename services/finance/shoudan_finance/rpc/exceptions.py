@@ -1,0 +1,197 @@
+"""ExceptionService: messages to values and back."""
+
+from __future__ import annotations
+
+from typing import Final, cast
+
+from shoudan.finance.v1 import exception_service_pb2 as pb
+from shoudan.finance.v1 import exception_service_pb2_grpc as pb_grpc
+from shoudan.finance.v1 import statement_service_pb2 as statement_pb
+from shoudan_finance import deciding, exceptions
+from shoudan_finance.context import Context
+from shoudan_finance.exceptions import Shown, checked
+from shoudan_finance.refusals import FieldInvalid
+from shoudan_finance.rpc.reading import before_of, day_of, page_size, person, source_of
+from shoudan_finance.states import Decision
+from shoudan_finance.store.exceptions import Dispute, Noted, Side
+from shoudan_kit.rpc.messages import RpcContext, filled, stamp
+
+WORDS_MAX: Final = 1024
+LETTER_MAX: Final = 4096
+NAME_MAX: Final = 128
+SHA256_BYTES: Final = 32
+
+
+class ExceptionServicer(pb_grpc.ExceptionServiceServicer):
+    """The calls of ExceptionService."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def ListExceptions(
+        self, request: pb.ListExceptionsRequest, context: RpcContext
+    ) -> pb.ListExceptionsResponse:
+        """Exceptions, newest first."""
+        most, before = page_size(request.page_size), before_of(request.page_token)
+        source = source_of(request.source)
+        found = await exceptions.page(
+            self._context, source, before, most + 1, undecided=request.undecided
+        )
+        token = str(found[most - 1].row.exception_id) if len(found) > most else ""
+        return pb.ListExceptionsResponse(
+            exceptions=map(_exception, found[:most]), next_page_token=token
+        )
+
+    async def GetException(
+        self, request: pb.GetExceptionRequest, context: RpcContext
+    ) -> pb.GetExceptionResponse:
+        """One exception."""
+        shown, notes = await exceptions.get(self._context, request.exception_id)
+        return pb.GetExceptionResponse(exception=_exception(shown), notes=map(_note, notes))
+
+    async def AssignExceptions(
+        self, request: pb.AssignExceptionsRequest, context: RpcContext
+    ) -> pb.AssignExceptionsResponse:
+        """Give exceptions to a person."""
+        numbers = checked(request.exception_ids)
+        person(request.by)
+        await exceptions.assign(self._context, numbers, person(request.assignee))
+        return pb.AssignExceptionsResponse()
+
+    async def CommentException(
+        self, request: pb.CommentExceptionRequest, context: RpcContext
+    ) -> pb.CommentExceptionResponse:
+        """Note something."""
+        words = _words("text", request.text, WORDS_MAX)
+        name = request.file_name
+        if len(name) > NAME_MAX or not name.isprintable() or any(one in name for one in "/\\"):
+            raise FieldInvalid("file_name", "is no name of a file")
+        sha256, by = _sha256(request.sha256), person(request.by)
+        await exceptions.comment(self._context, request.exception_id, words, sha256, name, by)
+        return pb.CommentExceptionResponse()
+
+    async def AskAboutExceptions(
+        self, request: pb.AskAboutExceptionsRequest, context: RpcContext
+    ) -> pb.AskAboutExceptionsResponse:
+        """Note that the supplier was asked."""
+        numbers, words = checked(request.exception_ids), _words("text", request.text, WORDS_MAX)
+        await exceptions.ask(self._context, numbers, words, person(request.by))
+        return pb.AskAboutExceptionsResponse()
+
+    async def DecideExceptions(
+        self, request: pb.DecideExceptionsRequest, context: RpcContext
+    ) -> pb.DecideExceptionsResponse:
+        """Decide about exceptions."""
+        person(request.by)
+        return pb.DecideExceptionsResponse(decided=await deciding.decide(self._context, request))
+
+    async def OpenDispute(
+        self, request: pb.OpenDisputeRequest, context: RpcContext
+    ) -> pb.OpenDisputeResponse:
+        """Open a dispute."""
+        found = await exceptions.open_dispute(
+            self._context,
+            source_of(request.source),
+            checked(request.exception_ids),
+            _words("letter", request.letter, LETTER_MAX),
+            day_of("deadline", request.deadline),
+            person(request.by),
+        )
+        return pb.OpenDisputeResponse(dispute=_dispute(found))
+
+    async def AnswerDispute(
+        self, request: pb.AnswerDisputeRequest, context: RpcContext
+    ) -> pb.AnswerDisputeResponse:
+        """Note an answer."""
+        words, by = _words("answer", request.answer, LETTER_MAX), person(request.by)
+        sha256 = _sha256(request.sha256)
+        found = await exceptions.answer_dispute(
+            self._context, request.dispute_id, words, sha256, by
+        )
+        return pb.AnswerDisputeResponse(dispute=_dispute(found))
+
+    async def ListDisputes(
+        self, request: pb.ListDisputesRequest, context: RpcContext
+    ) -> pb.ListDisputesResponse:
+        """Disputes, newest first."""
+        most, before = page_size(request.page_size), before_of(request.page_token)
+        found = await exceptions.disputes(self._context, before, most + 1)
+        token = str(found[most - 1].dispute_id) if len(found) > most else ""
+        return pb.ListDisputesResponse(disputes=map(_dispute, found[:most]), next_page_token=token)
+
+
+def _words(name: str, given: str, most: int) -> str:
+    if not 1 <= len(given) <= most or "\0" in given:
+        raise FieldInvalid(name, f"has not 1 to {most} characters")
+    return given
+
+
+def _sha256(given: bytes) -> bytes:
+    if len(given) not in {0, SHA256_BYTES}:
+        raise FieldInvalid("sha256", f"has not {SHA256_BYTES} bytes")
+    return given
+
+
+def _exception(one: Shown) -> pb.Exception:
+    # `kind` names the message's class in `filled`, too, so the message is made by hand of both.
+    row = one.row
+    return pb.Exception(
+        exception_id=row.exception_id,
+        source=row.source,
+        kind=cast("pb.ExceptionKind.ValueType", int(row.kind)),
+        status=cast("pb.ExceptionStatus.ValueType", int(row.status)),
+        diff_micros=row.diff_micros,
+        day=row.day.isoformat(),
+        assignee=row.assignee,
+        decision=_decision(row.decision),
+        remark=row.remark,
+        decided_by=row.decided_by,
+        record_id=row.record_id,
+        dispute_id=row.dispute_id,
+        run_id=row.run_id,
+        create_time=stamp(row.create_time),
+        change_time=stamp(row.change_time),
+        end_time=None if row.end_time is None else stamp(row.end_time),
+        suggestion=_decision(one.suggestion),
+        ours=_side(one.ours),
+        theirs=_side(one.theirs),
+        differing=one.differing,
+    )
+
+
+def _decision(one: Decision) -> pb.Decision.ValueType:
+    return cast("pb.Decision.ValueType", int(one))
+
+
+def _side(one: Side | None) -> statement_pb.Row | None:
+    if one is None:
+        return None
+    return statement_pb.Row(
+        row_no=one.row_no,
+        kind=one.kind.name.lower(),
+        our_no=one.our_no,
+        their_no=one.their_no,
+        settle_no=one.settle_no,
+        account=one.account,
+        face_micros=one.face_micros,
+        amount_micros=one.amount_micros,
+        outcome=one.outcome.name.lower(),
+        happen_time=stamp(one.happen_time),
+    )
+
+
+def _note(one: Noted) -> pb.Note:
+    return pb.Note(
+        kind=one.kind.name.lower(),
+        text=one.words,
+        sha256=one.sha256,
+        file_name=one.file_name,
+        by=one.noted_by,
+        create_time=stamp(one.create_time),
+    )
+
+
+def _dispute(one: Dispute) -> pb.Dispute:
+    status = cast("pb.DisputeStatus.ValueType", int(one.status))
+    deadline = one.deadline.isoformat()
+    return filled(pb.Dispute, one, status=status, deadline=deadline, by=one.opened_by)

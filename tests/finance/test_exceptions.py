@@ -1,0 +1,428 @@
+"""Promises of exceptions: two persons decide, and the ledger moves once and names the exception."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+from grpc import StatusCode, aio
+from typer.testing import CliRunner, Result
+
+from shoudan.core.v1 import proposal_service_pb2 as proposal_pb
+from shoudan.core.v1 import proposal_service_pb2_grpc as proposal_stubs
+from shoudan.finance.v1 import exception_service_pb2 as pb
+from shoudan.finance.v1 import exception_service_pb2_grpc as stubs
+from shoudan.finance.v1 import statement_service_pb2 as statement_pb
+from shoudan.pay.v1 import ledger_service_pb2 as ledger_pb
+from shoudan_finance import deciding, exception_commands
+from shoudan_finance.exception_sheets import HEAD
+from shoudan_finance.store import exceptions as store
+from shoudan_finance.store import statements
+from shoudan_kit.embedded import DatabaseUrls
+from shoudan_kit.rpc.refusal import Refused
+from shoudan_kit.rpc.rights import FINANCE_CHECKER, FINANCE_MAKER
+from tests.credentials import metadata_as, trusted_keys
+from tests.finance.books import TODAY, Books, delivery
+from tests.finance.harness import FinanceHarness, opened
+from tests.finance.test_day_books import refused
+from tests.finance.test_reconciling import file, line
+from tests.pay.ledger.harness import LedgerHarness
+from tests.poll import eventually
+
+Databases = Callable[[str], Awaitable[DatabaseUrls]]
+SYSTEM = "exceptions"
+DAY = TODAY - timedelta(days=20)
+YUAN = 1_000_000
+SOURCES = count()
+METHOD = deciding.METHOD
+
+
+class Desk:
+    """Finance at work on a source of its own."""
+
+    def __init__(self, books: Books, channel: aio.Channel) -> None:
+        self.books, self.harness = books, books.harness
+        self.stub, self.proposals = (
+            stubs.ExceptionServiceStub(channel),
+            proposal_stubs.ProposalServiceStub(channel),
+        )
+        which = next(SOURCES)
+        self.source, self.at = f"desk-{which}", 1000 * (which + 1)
+
+    async def differ(self, alone: int = 2) -> list[int]:
+        """A statement that lacks some of our deliveries; their exceptions, by number."""
+        numbers = range(self.at, self.at + alone + 1)
+        await self.books.traded(self.source, DAY, [delivery(one, DAY) for one in numbers])
+        await self.books.imported(self.source, file(line(self.at)))
+        await self.books.quiet(self.source)
+        return sorted(one.exception_id for one in await self.listed())
+
+    async def listed(self, **more: Any) -> list[pb.Exception]:
+        request = pb.ListExceptionsRequest(source=self.source, **{"undecided": True, **more})
+        return list((await self.stub.ListExceptions(request)).exceptions)
+
+    async def get(self, number: int) -> pb.GetExceptionResponse:
+        return await self.stub.GetException(pb.GetExceptionRequest(exception_id=number))
+
+    def decision(
+        self, *numbers: int, decision: Any = pb.DECISION_BOOK
+    ) -> pb.DecideExceptionsRequest:
+        item = pb.DecideExceptionsRequest.Item
+        items = [item(exception_id=one, decision=decision, remark="seen") for one in numbers]
+        return pb.DecideExceptionsRequest(items=items)
+
+    async def propose(self, request: pb.DecideExceptionsRequest) -> proposal_pb.Proposal:
+        asked = proposal_pb.ProposeRequest(
+            method=METHOD,
+            request=request.SerializeToString(),
+            reason="as agreed",
+            key=secrets.token_hex(8),
+        )
+        metadata = metadata_as(SYSTEM, "m", FINANCE_MAKER)
+        return (await self.proposals.Propose(asked, metadata=metadata)).proposal
+
+    async def approve(self, one: proposal_pb.Proposal, who: str = "c") -> proposal_pb.Proposal:
+        request = proposal_pb.ApproveProposalRequest(proposal_id=one.proposal_id, reason="yes")
+        metadata = metadata_as(SYSTEM, who, FINANCE_CHECKER, FINANCE_MAKER)
+        return (await self.proposals.ApproveProposal(request, metadata=metadata)).proposal
+
+    async def settled(self, number: int) -> pb.Exception:
+        async def done() -> bool:
+            status = (await self.get(number)).exception.status
+            return status != pb.EXCEPTION_STATUS_BOOKING
+
+        await eventually(done, 20)
+        return (await self.get(number)).exception
+
+    async def records(self, groups: str) -> list[Any]:
+        """What the ledger has in an account of the source."""
+        key = ledger_pb.AccountKey(ident="oms", groups=groups, eid=self.source)
+        request = ledger_pb.ListRecordsRequest(account=key, page_size=100)
+        return list((await self.harness.ledger.stub.ListRecords(request)).records)
+
+
+@pytest.fixture(scope="module")
+async def office(
+    database: Databases, ledger: LedgerHarness, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[FinanceHarness]:
+    """A finance service that needs two persons; without a token its caller is the owner."""
+    keys = trusted_keys(tmp_path_factory.mktemp("keys"))
+    more: dict[str, Any] = {"system_id": SYSTEM, "two_persons": "on", "token_keys": [str(keys)]}
+    async with opened(await database("finance"), ledger, **more) as made:
+        yield made
+
+
+@pytest.fixture
+async def desk(office: FinanceHarness) -> AsyncIterator[Desk]:
+    async with aio.insecure_channel(f"127.0.0.1:{office.process.port}") as channel:
+        books = Books(office, channel)
+        await books.days_pass(DAY - timedelta(days=1), TODAY)
+        yield Desk(books, channel)
+
+
+async def test_an_exception_is_shown_with_both_sides_what_differs_and_what_is_usually_done(
+    desk: Desk,
+) -> None:
+    at = desk.at
+    await desk.books.traded(desk.source, DAY, [delivery(one, DAY) for one in (at, at + 1)])
+    lines = (line(at, 99 * YUAN), line(at + 1, state="失败"), line(at + 2))
+    await desk.books.imported(desk.source, file(*lines))
+    await desk.books.quiet(desk.source)
+    found = {one.kind: one for one in await desk.listed()}
+    amount = found[pb.EXCEPTION_KIND_AMOUNT]
+    assert (amount.ours.amount_micros, amount.theirs.amount_micros) == (-98 * YUAN, -99 * YUAN)
+    assert (list(amount.differing), amount.suggestion) == (
+        ["amount_micros"],
+        pb.DECISION_ADJUST_COST,
+    )
+    assert amount.diff_micros == -YUAN
+    assert list(found[pb.EXCEPTION_KIND_STATUS].differing) == ["outcome"]
+    short = found[pb.EXCEPTION_KIND_SHORT]
+    assert (short.HasField("ours"), short.theirs.their_no) == (False, f"S{at + 2}")
+    assert await refused(desk.get(1)) == "EXCEPTION_NOT_FOUND"
+
+
+async def test_one_person_proposes_another_approves_and_the_ledger_moves_once(desk: Desk) -> None:
+    first, second = await desk.differ()
+    request = desk.decision(first, second)
+    alone = metadata_as(SYSTEM, "m", FINANCE_MAKER)
+    with pytest.raises(aio.AioRpcError, match="PROPOSAL_REQUIRED"):
+        await desk.stub.DecideExceptions(request, metadata=alone)
+    proposal = await desk.propose(request)
+    assert proposal.amount_micros == 2 * 98 * YUAN
+    assert [one.after for one in proposal.dry_run] == [f"98 元 to oms/suspense/{desk.source}"] * 2
+    assert {one.status for one in await desk.listed()} == {pb.EXCEPTION_STATUS_OPEN}
+    with pytest.raises(aio.AioRpcError, match="PROPOSAL_OWNER"):
+        await desk.approve(proposal, "m")
+    await desk.approve(proposal)
+    for number in (first, second):
+        one = await desk.settled(number)
+        assert (one.status, one.decision, one.remark) == (
+            pb.EXCEPTION_STATUS_SETTLED,
+            pb.DECISION_BOOK,
+            "seen",
+        )
+        assert (one.decided_by, one.record_id > 0) == ("op-m", True)
+        kinds = [note.kind for note in (await desk.get(number)).notes]
+        assert kinds == ["decided", "booked"]
+    records = {one.trade_no: one for one in await desk.records("suspense")}
+    assert set(records) == {f"EX{first}", f"EX{second}"}
+    assert {one.amount_micros for one in records.values()} == {98 * YUAN}
+    assert all(
+        f"exception {no.removeprefix('EX')} 长款: seen" == one.memo for no, one in records.items()
+    )
+    assert await desk.books.statuses(desk.source) == {30: 2, 40: 2}
+    assert await refused(desk.propose(desk.decision(first))) == "EXCEPTION_DECIDED"
+
+
+async def test_a_decision_that_came_too_late_is_refused_whole(desk: Desk) -> None:
+    first, second = await desk.differ()
+    proposal = await desk.propose(desk.decision(first, second))
+    await desk.books.imported(desk.source, file(line(desk.at + 1)))
+    await desk.books.quiet(desk.source)
+    (left,) = [one.exception_id for one in await desk.listed()]
+    assert left in {first, second}
+    approved = await desk.approve(proposal)
+    assert approved.state == proposal_pb.PROPOSAL_STATE_FAILED
+    assert "EXCEPTION_DECIDED" in approved.refusal
+    assert (await desk.get(left)).exception.status == pb.EXCEPTION_STATUS_OPEN
+    assert await refused(desk.records("suspense")) == "ACCOUNT_NOT_FOUND"
+
+
+@pytest.mark.parametrize(
+    ("decision", "groups"),
+    [(pb.DECISION_WRITE_OFF, "write_off"), (pb.DECISION_ADJUST_COST, "up_channel")],
+)
+async def test_each_decision_moves_its_own_account(desk: Desk, decision: Any, groups: str) -> None:
+    (number,) = await desk.differ(1)
+    await desk.stub.DecideExceptions(desk.decision(number, decision=decision))
+    assert (await desk.settled(number)).status == pb.EXCEPTION_STATUS_SETTLED
+    (record,) = await desk.records(groups)
+    assert (record.amount_micros, record.trade_no) == (98 * YUAN, f"EX{number}")
+
+
+async def test_a_loss_is_booked_below_zero(desk: Desk) -> None:
+    await desk.books.traded(desk.source, DAY, [delivery(desk.at, DAY)])
+    await desk.books.imported(desk.source, file(line(desk.at), line(desk.at + 1)))
+    await desk.books.quiet(desk.source)
+    (one,) = await desk.listed()
+    await desk.stub.DecideExceptions(desk.decision(one.exception_id))
+    assert (await desk.settled(one.exception_id)).status == pb.EXCEPTION_STATUS_SETTLED
+    (record,) = await desk.records("suspense")
+    assert (record.amount_micros, record.balance_micros) == (-98 * YUAN, -98 * YUAN)
+
+
+async def test_a_process_that_dies_around_the_posting_posts_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (number,) = await desk.differ(1)
+    booked, died = store.booked, list[int]()
+
+    async def dying(db: Any, exception_id: int, record_id: int) -> bool:
+        if not died:
+            died.append(record_id)
+            raise ConnectionResetError("died")
+        return await booked(db, exception_id, record_id)
+
+    monkeypatch.setattr(store, "booked", dying)
+    await desk.stub.DecideExceptions(desk.decision(number))
+
+    async def gone() -> bool:
+        return bool(died)
+
+    await eventually(gone)
+    hurry = "UPDATE task SET next_execute_time = now() WHERE order_no = $1"
+    await desk.harness.sql(hurry, str(number))
+    assert (await desk.settled(number)).status == pb.EXCEPTION_STATUS_SETTLED
+    assert [one.record_id for one in await desk.records("suspense")] == died
+
+
+async def test_what_the_ledger_refuses_is_open_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (number,) = await desk.differ(1)
+
+    async def locked(_: Any) -> int:
+        raise Refused(StatusCode.FAILED_PRECONDITION, "pay.shoudan", "ERROR_REASON_ACCOUNT_LOCKED")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(desk.harness.context.pay), "post_flat", lambda _, one: locked(one))
+        await desk.stub.DecideExceptions(desk.decision(number))
+        one = await desk.settled(number)
+    assert (one.status, one.decision) == (pb.EXCEPTION_STATUS_OPEN, pb.DECISION_UNSPECIFIED)
+    assert [note.kind for note in (await desk.get(number)).notes] == ["decided", "refused"]
+    assert await desk.books.statuses(desk.source) == {30: 2, 20: 1}
+    await desk.stub.DecideExceptions(desk.decision(number))
+    assert (await desk.settled(number)).status == pb.EXCEPTION_STATUS_SETTLED
+
+
+async def test_exceptions_are_assigned_commented_with_evidence_and_asked_about(desk: Desk) -> None:
+    numbers = await desk.differ()
+    await desk.stub.AssignExceptions(
+        pb.AssignExceptionsRequest(exception_ids=numbers, assignee="wang")
+    )
+    data = b"their mail " + desk.source.encode()
+    sha256 = hashlib.sha256(data).digest()
+    comment = pb.CommentExceptionRequest(
+        exception_id=numbers[0], text="see mail", sha256=sha256, file_name="mail.txt", by="wang"
+    )
+    assert await refused(desk.stub.CommentException(comment)) == "FILE_INCOMPLETE"
+    part = statement_pb.StorePartRequest(sha256=sha256, part_no=0, data=data)
+    await desk.books.statements.StorePart(part)
+    await desk.stub.CommentException(comment)
+    ask = pb.AskAboutExceptionsRequest(exception_ids=numbers, text="where are they?", by="wang")
+    await desk.stub.AskAboutExceptions(ask)
+    assert {(one.assignee, one.status) for one in await desk.listed()} == {
+        ("wang", pb.EXCEPTION_STATUS_ASKED)
+    }
+    notes = (await desk.get(numbers[0])).notes
+    assert [(one.kind, one.text, one.file_name, one.by) for one in notes] == [
+        ("comment", "see mail", "mail.txt", "wang"),
+        ("asked", "where are they?", "", "wang"),
+    ]
+    # Evidence is no left-over of an upload.
+    await desk.harness.sql("UPDATE statement_part SET create_time = now() - interval '25 hours'")
+    async with desk.harness.context.app.work("test") as work:
+        await statements.forget_parts(work.db)
+        assert await statements.part(work.db, sha256, 0) == data
+
+
+async def test_a_dispute_has_a_letter_a_deadline_and_an_answer(desk: Desk) -> None:
+    numbers = await desk.differ(3)
+    request = pb.OpenDisputeRequest(
+        source=desk.source,
+        exception_ids=numbers[:2],
+        letter="these were not charged",
+        deadline=TODAY.isoformat(),
+        by="li",
+    )
+    opened_one = (await desk.stub.OpenDispute(request)).dispute
+    assert (opened_one.exceptions, opened_one.diff_micros) == (2, 2 * 98 * YUAN)
+    assert await refused(desk.stub.OpenDispute(request)) == "EXCEPTION_DECIDED"
+    strange = pb.OpenDisputeRequest()
+    strange.CopyFrom(request)
+    strange.source, strange.exception_ids[:] = "other", [numbers[2]]
+    assert await refused(desk.stub.OpenDispute(strange)) == "FIELD_INVALID"
+    answer = pb.AnswerDisputeRequest(dispute_id=opened_one.dispute_id, answer="charged next month")
+    for _ in range(2):  # a repeat changes nothing
+        found = (await desk.stub.AnswerDispute(answer)).dispute
+        assert (found.status, found.answer) == (pb.DISPUTE_STATUS_ANSWERED, "charged next month")
+    assert {one.status for one in await desk.listed()} == {pb.EXCEPTION_STATUS_OPEN}
+    kinds = [one.kind for one in (await desk.get(numbers[0])).notes]
+    assert kinds == ["disputed", "answered"]
+    listed = (await desk.stub.ListDisputes(pb.ListDisputesRequest(page_size=1))).disputes
+    assert [one.dispute_id for one in listed] == [opened_one.dispute_id]
+    assert await refused(
+        desk.stub.AnswerDispute(pb.AnswerDisputeRequest(dispute_id=1, answer="x"))
+    ) == ("DISPUTE_NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    "numbers", [[], [1, 1], list(range(1, 1002))], ids=["none", "twice", "too many"]
+)
+async def test_a_decision_names_each_exception_once_and_not_too_many(
+    desk: Desk, numbers: list[int]
+) -> None:
+    assert await refused(desk.stub.DecideExceptions(desk.decision(*numbers))) == "FIELD_INVALID"
+
+
+async def test_no_decision_is_none(desk: Desk) -> None:
+    (number,) = await desk.differ(1)
+    request = desk.decision(number, decision=pb.DECISION_UNSPECIFIED)
+    assert await refused(desk.stub.DecideExceptions(request)) == "FIELD_INVALID"
+
+
+async def test_two_decisions_at_once_are_one(desk: Desk) -> None:
+    numbers = await desk.differ(5)
+    calls = [desk.stub.DecideExceptions(desk.decision(*numbers)) for _ in range(4)]
+    done = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(not isinstance(one, BaseException) for one in done) == 1
+    for number in numbers:
+        await desk.settled(number)
+    assert len(await desk.records("suspense")) == 5
+
+
+# ------------------------------------------------------------ the command
+Run = Callable[..., Awaitable[Result]]
+
+
+@pytest.fixture
+def run(desk: Desk) -> Run:
+    environ = {"SHOUDAN_FINANCE_TARGET": f"127.0.0.1:{desk.harness.process.port}"}
+
+    async def one(*words: str) -> Result:
+        args = (exception_commands.app, list(words))
+        return await asyncio.to_thread(CliRunner().invoke, *args, env=environ)
+
+    return one
+
+
+async def test_a_workbook_goes_out_is_filled_in_and_comes_back_as_decisions(
+    desk: Desk, run: Run, tmp_path: Path
+) -> None:
+    first, second, third = await desk.differ(3)
+    sheet_file = tmp_path / "differences.xlsx"
+    assert (await run("export", str(sheet_file), "--source", desk.source)).exit_code == 0
+    book: Any = openpyxl.load_workbook(sheet_file)
+    rows = list(book.active.iter_rows())
+    assert [cell.value for cell in rows[0]] == list(HEAD)
+    by_number = {int(row[0].value): row for row in rows[1:]}
+    assert set(by_number) == {first, second, third}
+    by_number[first][10].value, by_number[first][11].value = "挂账", "月底"
+    by_number[second][10].value = "核销"
+    book.save(sheet_file)
+    shown = await run("apply", str(sheet_file), "--dry-run")
+    assert f"exception {first}: 98 元: - -> book 月底" in shown.output
+    assert {one.status for one in await desk.listed()} == {pb.EXCEPTION_STATUS_OPEN}
+    done = await run("apply", str(sheet_file), "--reason", "month end")
+    assert "2 exceptions decided" in done.output
+    assert (await desk.settled(first)).remark == "月底"
+    assert (await desk.settled(second)).decision == pb.DECISION_WRITE_OFF
+    assert [one.exception_id for one in await desk.listed()] == [third]
+    late = await run("apply", str(sheet_file))
+    assert (late.exit_code, f"exception {first}: is decided by now" in late.output) == (1, True)
+    by_number[third][10].value = "挂起"
+    book.save(sheet_file)
+    wrong = await run("apply", str(sheet_file))
+    assert (wrong.exit_code, "'挂起' is none of 挂账" in wrong.output) == (1, True)
+
+
+async def test_the_command_lists_shows_assigns_asks_disputes_and_decides(
+    desk: Desk, run: Run, tmp_path: Path
+) -> None:
+    first, second = await desk.differ()
+    letter = tmp_path / "letter.txt"
+    letter.write_text("not charged", "utf-8")
+    for words in (
+        ("assign", str(first), "--to", "wang"),
+        ("comment", str(first), "--text", "see", "--file", str(letter)),
+        ("ask", str(first), "--text", "where?"),
+    ):
+        done = await run(*words)
+        assert done.exit_code == 0, done.output
+    listed = (await run("ls", "--source", desk.source)).output
+    assert "长款 98 元: asked for wang, 0 d, try book" in listed
+    shown = (await run("show", str(first))).output
+    assert "theirs -" in shown
+    assert "asked: where?" in shown
+    made = await run(
+        "dispute", "open", str(second), "--source", desk.source, "--letter", str(letter),
+        "--deadline", "2026-01-01",
+    )  # fmt: skip
+    number = made.output.split()[0]
+    assert "overdue" in made.output
+    assert "answered" in (await run("dispute", "answer", number, "--text", "sorry")).output
+    assert number in (await run("dispute", "ls")).output
+    assert (await run("decide", "forget", str(first))).exit_code == 2
+    assert "2 exceptions decided" in (await run("decide", "book", str(first), str(second))).output
+    for one in (first, second):
+        assert (await desk.settled(one)).status == pb.EXCEPTION_STATUS_SETTLED
+    assert "settled" in (await run("ls", "--source", desk.source, "--all")).output
