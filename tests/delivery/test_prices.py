@@ -19,7 +19,7 @@ from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan_delivery.prices import PricePolls
 from shoudan_fakes.wire import signature
 from tests.delivery.conftest import House, house
-from tests.delivery.protocols.speakers import EXAMPLES
+from tests.delivery.protocols.speakers import EXAMPLES, HmacJson, example
 from tests.poll import eventually
 
 SECRET = b"demo-secret-of-up"
@@ -220,3 +220,25 @@ async def test_an_answer_that_cannot_be_read_changes_nothing_and_is_asked_for_la
         await eventually(failed)
         assert made.orders.prices == []
         assert await made.rows(WAITING) == []
+
+
+async def test_a_template_takes_a_notify_of_prices_and_acknowledges_in_its_words(
+    made: House,
+) -> None:
+    async with goods() as supplier:
+        supplier.answer = "no JSON"
+        await connect(made, supplier)
+        speaker = HmacJson(example("hmac-json.yaml"))
+        notify = speaker.prices([{"sku": "a1", "price": 9_850, "stock": 0}], 7, SECRET)
+        forged = speaker.prices([{"sku": "a1", "price": 1, "stock": 9}], 8, b"another")
+
+        async def sent(one: Any) -> bytes:
+            return await take(made, one.body, "jsonup", service_class=20, headers=dict(one.headers))
+
+        with pytest.raises(aio.AioRpcError):
+            await sent(forged)
+        assert await sent(notify) == b'{"code":"OK"}'
+        await eventually(lambda: bool(made.orders.prices), 15)
+    (one,) = made.orders.prices
+    assert (one.product, one.version, one.price_micros) == ("a1", 7, 98_500_000)
+    assert not one.available

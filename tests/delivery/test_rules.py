@@ -1,6 +1,7 @@
 """The pure parts: the lifecycle, the signature's documented example, the breaker, the classification."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -147,3 +148,16 @@ def test_a_success_without_the_carriers_number_is_unknown_where_it_is_required(
         ).verdict
         is Verdict.FAILED
     )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"\xff\xfe", b"\xf8", b'"\\ud800"', b"[" * 5_000, b"NaN", b'{"a":' * 900, b"1e999"],
+)
+def test_an_answer_that_may_hold_cards_is_kept_in_its_shape_alone(body: bytes) -> None:
+    """Whatever it is: what cannot be read is not kept, and never an error."""
+    supplier = replace(SUPPLIER, service_class=20)
+    kept = interpret.shown(supplier, body, "")
+    assert len(kept) <= 1_000
+    secret = b'{"code":"R_0000","x9":"SECRET","cards":[{"number":"SECRET"}],"d":{"SECRET":1}}'
+    assert "SECRET" not in interpret.shown(supplier, secret, "")

@@ -85,7 +85,7 @@ def shape(supplier: Supplier, body: bytes) -> str:
     """An answer without a value of it: its known names, and how long each value is."""
     try:
         whole = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return f"{len(body)} bytes that are no JSON, not kept"
     made = _shape(supplier, "", whole, SHAPE_DEPTH_MAX)
     return msgspec.json.encode(made).decode()[:SHAPE_CHARS_MAX]

@@ -76,7 +76,9 @@ def try_template(
     recorded: Annotated[
         Path | None, typer.Option(help="File with the body of an answer or a notify as it came.")
     ] = None,
-    call: Annotated[str, typer.Option(help="order, query, notify, balance or price.")] = "order",
+    call: Annotated[
+        str, typer.Option(help="order, query, notify, balance, price or price_notify.")
+    ] = "order",
     channel: Annotated[str, typer.Option(help="Which channel, when the file has several.")] = "",
     order_no: Annotated[int, typer.Option(help="Our number of the delivery.")] = 10**18 + 7,
     face: Annotated[str, typer.Option(help="Face value of one unit in yuan.")] = "100",

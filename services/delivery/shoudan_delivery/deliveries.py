@@ -323,7 +323,8 @@ async def take_prices(
     async with context.app.work("delivery.take_prices") as work:
         prices.enqueue(work, stated)
     context.verifier.accepted()
-    return b"success"
+    supplier = context.suppliers.get(channel_no, service_class)
+    return b"success" if supplier is None else protocol_of(supplier).prices_ack()
 
 
 async def page(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from msgspec.structs import replace as struct_with
 
 from shoudan_delivery import interpret
 from shoudan_delivery.protocols import Call, InboundNotify, Unverified, Unwritable, templates
@@ -20,7 +21,7 @@ from shoudan_kit.http.client import Answered
 from shoudan_kit.money import micros_to_yuan
 from shoudan_signing.recipe import RSA_BITS_MIN
 
-KINDS: Final = ("order", "query", "notify", "balance", "price")
+KINDS: Final = ("order", "query", "notify", "balance", "price", "price_notify")
 NOTIFY_URL: Final = "https://pay.example.com/vds/notify?token=****"
 # Nothing that is shown was signed with a real secret.
 STAND_IN: Final = b"****"
@@ -163,8 +164,28 @@ def understood(
             return
         for product, price, stock in found:
             yield f"product {product}: {price} yuan" + (f", stock {stock}" if stock else "")
+    elif kind == "price_notify":
+        yield from _stated(supplier, protocol, recorded)
     else:
         yield from _judged(_outcome(supplier, protocol, kind, delivery, recorded))
+
+
+def _stated(supplier: Supplier, protocol: Templated, recorded: Recorded) -> Iterator[str]:
+    """What a notify of prices states; its signature is not looked at."""
+    if (shape := protocol.template.price_notify) is None:
+        yield "not believed: no notify of prices"
+        return
+    unsigned = struct_with(protocol.template, sign=None, price_notify=struct_with(shape, sign=None))
+    notify = InboundNotify(shape.method, recorded.query, recorded.body, recorded.headers, "")
+    open_ = replace(supplier, secret=b"")
+    found = Templated(unsigned).read_prices(open_, notify, datetime.now(UTC))
+    if isinstance(found, Unverified):
+        yield f"not believed: {found.why}"
+        return
+    for one in found:
+        price = "" if one.price_micros is None else f" {micros_to_yuan(one.price_micros)} yuan"
+        left = {True: ", can be bought", False: ", cannot be bought", None: ""}[one.available]
+        yield f"product {one.product}: version {one.version}{price}{left}"
 
 
 def _outcome(

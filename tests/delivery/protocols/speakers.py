@@ -70,6 +70,14 @@ class Speaker(Protocol):
     def notify(self, said: Said, secret: bytes) -> InboundNotify: ...
 
 
+class Pricing(Speaker, Protocol):
+    """One that sends prices by itself: products with sku, price in fen and stock, of a version."""
+
+    def prices(
+        self, products: Sequence[Mapping[str, Any]], version: object, secret: bytes
+    ) -> InboundNotify: ...
+
+
 @dataclass(frozen=True)
 class DefaultJson:
     """The default protocol."""
@@ -108,6 +116,18 @@ class DefaultJson:
         made["sign"] = signature(made, secret)
         body = json.dumps(made, ensure_ascii=False).encode()
         return InboundNotify("POST", "", body, {"Content-Type": "application/json"}, "")
+
+    def prices(
+        self, products: Sequence[Mapping[str, Any]], version: object, secret: bytes
+    ) -> InboundNotify:
+        listed = [
+            {"product": one["sku"], "version": str(version), "stock": str(one["stock"])}
+            | {"price": f"{one['price'] // 100}.{one['price'] % 100:02}"}
+            for one in products
+        ]
+        made = {"channel_no": self.supplier.channel_no, "products": listed}
+        made["sign"] = signature(made, secret)
+        return InboundNotify("POST", "", json.dumps(made).encode(), {}, "")
 
 
 @dataclass(frozen=True)
@@ -190,8 +210,17 @@ class HmacJson:
 
     def notify(self, said: Said, secret: bytes) -> InboundNotify:
         body = self.answer(said)
+        return self._signed(body, secret)
+
+    def _signed(self, body: bytes, secret: bytes) -> InboundNotify:
         made = hmac.new(secret, b"1700000000\n" + body, hashlib.sha256).hexdigest()
         return InboundNotify("POST", "", body, {"x-timestamp": "1700000000", "x-sign": made}, "")
+
+    def prices(
+        self, products: Sequence[Mapping[str, Any]], version: object, secret: bytes
+    ) -> InboundNotify:
+        listed = [dict(one) | {"ms": version} for one in products]
+        return self._signed(json.dumps({"goods": listed}).encode(), secret)
 
 
 @dataclass(frozen=True)
@@ -263,3 +292,4 @@ VOUCHERS: Sequence[Speaker] = (
     DefaultJson(replace(DEFAULT, service_class=20, delivers_cards=True)),
     HmacJson(example("hmac-json.yaml")),
 )
+PRICING: Sequence[Pricing] = (DefaultJson(DEFAULT), HmacJson(example("hmac-json.yaml")))

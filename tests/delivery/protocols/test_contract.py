@@ -5,21 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shoudan_delivery import interpret
-from shoudan_delivery.protocols import PROTOCOLS, Call, Unverified, Unwritable, protocol_of
+from shoudan_delivery.protocols import (
+    PROTOCOLS,
+    Call,
+    InboundNotify,
+    Unverified,
+    Unwritable,
+    protocol_of,
+)
 from shoudan_delivery.states import Source
 from shoudan_delivery.store.rows import Outcome, Outgoing, Reply, Verdict
 from shoudan_kit.http.client import Answered, HttpResult, NoAnswer, NotSent
 from tests.delivery.protocols.speakers import (
+    PRICING,
     SECRET,
     SPEAKERS,
     VOUCHERS,
     DefaultJson,
+    Pricing,
     RsaXml,
     Said,
     Speaker,
@@ -31,6 +41,10 @@ CARDS = ({"number": "C1", "password": "secret1"}, {"number": "C2", "password": "
 
 speaking = pytest.mark.parametrize("speaker", SPEAKERS, ids=lambda one: type(one).__name__)
 selling_cards = pytest.mark.parametrize("speaker", VOUCHERS, ids=lambda one: type(one).__name__)
+
+
+sending_prices = pytest.mark.parametrize("speaker", PRICING, ids=lambda one: type(one).__name__)
+GOODS = ({"sku": "P1", "price": 9_950, "stock": 3}, {"sku": "P2", "price": 1, "stock": 0})
 
 
 def delivery_of(speaker: Speaker) -> Outgoing:
@@ -270,3 +284,57 @@ def test_the_default_protocol_writes_json() -> None:
     call = protocol_of(speaker.supplier).request(speaker.supplier, delivery_of(speaker), NOW, OURS)
     assert isinstance(call, Call)
     assert call.body.startswith(b"{")
+
+
+def priced(speaker: Pricing, notify: InboundNotify) -> Any:
+    return protocol_of(speaker.supplier).read_prices(speaker.supplier, notify, NOW)
+
+
+@sending_prices
+def test_a_signed_notify_of_prices_states_them(speaker: Pricing) -> None:
+    first, second = priced(speaker, speaker.prices(GOODS, 7, SECRET))
+    assert (first.product, first.version, first.price_micros) == ("P1", 7, 99_500_000)
+    assert (second.price_micros, first.available, second.available) == (10_000, True, False)
+    assert {one.channel_no for one in (first, second)} == {speaker.supplier.channel_no}
+
+
+@sending_prices
+def test_a_forged_notify_of_prices_is_not_believed(speaker: Pricing) -> None:
+    for secret in (b"another", b""):
+        assert isinstance(priced(speaker, speaker.prices(GOODS, 7, secret)), Unverified)
+    signed = speaker.prices(GOODS, 7, SECRET)
+    for body in (signed.body.replace(b"P1", b"P3"), b"", b"{}", b"[]", b"<a/>", signed.body[:-1]):
+        assert isinstance(priced(speaker, replace(signed, body=body)), Unverified), body
+    assert isinstance(priced(speaker, replace(signed, method="GET")), Unverified)
+
+
+@sending_prices
+@pytest.mark.parametrize("version", [0, -1, "x", "", None, 1.5, 10**20, True])
+def test_prices_without_a_version_that_rises_are_not_believed(
+    speaker: Pricing, version: object
+) -> None:
+    assert isinstance(priced(speaker, speaker.prices(GOODS, version, SECRET)), Unverified)
+
+
+@sending_prices
+@pytest.mark.parametrize(
+    "wrong", [{"price": 0}, {"stock": -1}, {"stock": "many"}, {"sku": ""}, {"sku": "x" * 65}]
+)
+def test_a_notify_of_prices_is_read_whole_or_not_at_all(
+    speaker: Pricing, wrong: Mapping[str, Any]
+) -> None:
+    goods = (GOODS[0], {**GOODS[1], **wrong})
+    assert isinstance(priced(speaker, speaker.prices(goods, 7, SECRET)), Unverified)
+    assert isinstance(priced(speaker, speaker.prices([], 7, SECRET)), Unverified)
+    many = [GOODS[0]] * 501
+    assert isinstance(priced(speaker, speaker.prices(many, 7, SECRET)), Unverified)
+
+
+@speaking
+def test_a_protocol_without_notifies_of_prices_takes_none(speaker: Speaker) -> None:
+    if any(type(one) is type(speaker) for one in PRICING):
+        return
+    notify = speaker.notify(Said(), speaker.secret)
+    assert isinstance(
+        protocol_of(speaker.supplier).read_prices(speaker.supplier, notify, NOW), Unverified
+    )

@@ -57,6 +57,10 @@ class SupplierProtocol(Protocol):
         """A notify of prices and stock, verified alike."""
         ...
 
+    def prices_ack(self) -> bytes:
+        """The body that acknowledges a notify of prices."""
+        ...
+
     def ack_body(self) -> bytes:
         """The body that acknowledges a notify, so that it is not sent again."""
         ...
@@ -72,6 +76,7 @@ class _Default:
     read_query = staticmethod(default.read)
     read_notify = staticmethod(default.read_notify)
     read_prices = staticmethod(default.read_prices)
+    prices_ack = staticmethod(default.ack_body)
     ack_body = staticmethod(default.ack_body)
 
 

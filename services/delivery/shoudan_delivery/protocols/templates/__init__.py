@@ -19,7 +19,7 @@ from shoudan_delivery.protocols.messages import (
     Unwritable,
 )
 from shoudan_delivery.protocols.templates import calls, reading, texts
-from shoudan_delivery.protocols.templates.shape import Notify, Send, Talk, Template
+from shoudan_delivery.protocols.templates.shape import Notify, PriceNotify, Send, Talk, Template
 from shoudan_delivery.store.rows import Outgoing, Reply, Supplier, Unreadable
 from shoudan_kit.money import yuan_to_micros
 from shoudan_signing.recipe import BODY, right
@@ -164,8 +164,22 @@ class Templated:
     def read_prices(
         self, supplier: Supplier, notify: InboundNotify, as_of: datetime
     ) -> list[StatedPrice] | Unverified:
-        """A template is asked for its prices; it takes no notify of them."""
-        return Unverified("no notify of prices")
+        """A notify of prices, verified as any other. All of it is read, or nothing."""
+        shape = self.template.price_notify
+        if shape is None or notify.method != shape.method:
+            return Unverified("no notify of prices")
+        try:
+            message = self._notified(shape, notify)
+            if problem := self._unsigned(shape, supplier, notify, message):
+                return Unverified(problem)
+            return reading.stated(self.template, shape.read, supplier.channel_no, message, as_of)
+        except ValueError as error:
+            return Unverified(f"not as the template says ({type(error).__name__})")
+
+    def prices_ack(self) -> bytes:
+        """What ends the supplier's notifying of prices."""
+        shape = self.template.price_notify
+        return shape.ack.encode(self.codec) if shape else b"success"
 
     def read_notify(self, supplier: Supplier, notify: InboundNotify) -> Reply | Unverified:
         """A notify. With a secret, or a public key of the supplier, its signature must be right."""
@@ -189,7 +203,7 @@ class Templated:
         except ValueError as error:
             return Unverified(f"not as the template says ({type(error).__name__})")
 
-    def _notified(self, shape: Notify, notify: InboundNotify) -> dict[str, object]:
+    def _notified(self, shape: Notify | PriceNotify, notify: InboundNotify) -> dict[str, object]:
         if shape.body != "query":
             return reading.fields(shape.body, self.codec, notify.headers, notify.body)
         made = reading.form_fields(notify.query, self.codec)
@@ -198,7 +212,7 @@ class Templated:
 
     def _unsigned(
         self,
-        shape: Notify,
+        shape: Notify | PriceNotify,
         supplier: Supplier,
         notify: InboundNotify,
         message: Mapping[str, object],

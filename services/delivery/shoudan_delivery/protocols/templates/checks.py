@@ -15,6 +15,7 @@ from shoudan_delivery.protocols.templates.shape import (
     Balance,
     Notify,
     Price,
+    PriceNotify,
     Read,
     Send,
     Talk,
@@ -54,6 +55,8 @@ def problems(supplier: Supplier) -> Iterator[Problem]:
         yield from _balance(supplier, template.balance)
     if template.price is not None:
         yield from _price(supplier, template.price)
+    if template.price_notify is not None:
+        yield from _price_notify(template.price_notify)
     if template.sign is not None:
         yield from _recipe("sign", template.sign)
         yield from _signed(template, template.sign)
@@ -73,6 +76,7 @@ def _capabilities(supplier: Supplier, template: Template) -> Iterator[Problem]:
         "notify": template.notify is not None,
         "balance": template.balance is not None,
         "price": template.price is not None,
+        "price_notify": template.price_notify is not None,
         "cards": any(one.cards for one in reads),
         "amount": all(one.amount for one in reads),
         "order_no": all(one.order_no for one in reads),
@@ -144,6 +148,24 @@ def _price(supplier: Supplier, price: Price) -> Iterator[Problem]:
     yield from _paths("price.read", inner | _given({"stock": price.read.stock}), "json")
     if not _is_url(price.url):
         yield "price.url", "an http or https URL without a password"
+
+
+def _price_notify(notify: PriceNotify) -> Iterator[Problem]:
+    read, at = notify.read, "price_notify.read"
+    if read.products:
+        yield from _paths(at, {"products": read.products}, notify.body)
+    named = ("price", "stock", "status", "effective_time")
+    inner = _given({name: cast("str", getattr(read, name)) for name in named})
+    within = "json" if read.products else notify.body
+    yield from _paths(at, {"product": read.product, "version": read.version} | inner, within)
+    if not inner.keys() & {"price", "stock", "status"}:
+        yield at, "price, stock or status: one of them at least"
+    if bool(read.status) != bool(read.on and read.off) or set(read.on) & set(read.off):
+        yield f"{at}.status", "status, on and off go together, each text once"
+    if (notify.method == "GET") != (notify.body == "query"):
+        yield "price_notify.body", "GET has a query, POST has none"
+    if recipe := notify.sign:
+        yield from _recipe("price_notify.sign", recipe)
 
 
 def _given(wheres: Mapping[str, str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl
@@ -12,9 +13,11 @@ from defusedxml import ElementTree
 from jmespath.exceptions import JMESPathError
 from jmespath.parser import ParsedResult, Parser
 
+from shoudan_delivery.kinds import StatedPrice
 from shoudan_delivery.protocols import answers
 from shoudan_delivery.protocols.answers import Ambiguous, text_of
-from shoudan_delivery.protocols.templates.shape import Money, Price, Read, Template
+from shoudan_delivery.protocols.prices import PRODUCTS_MAX, VERSION_MAX, stated_price, whole
+from shoudan_delivery.protocols.templates.shape import Money, Price, PriceNotifyRead, Read, Template
 from shoudan_delivery.store.rows import Reply
 from shoudan_kit.money import fen_to_micros, micros_to_yuan, yuan_to_micros
 
@@ -174,6 +177,42 @@ def micros(money: Money, text: str) -> int:
     if not (text.isascii() and text.isdecimal()):
         raise ValueError("no whole number of fen")
     return fen_to_micros(int(text))
+
+
+def stated(
+    template: Template,
+    read: PriceNotifyRead,
+    channel_no: str,
+    message: Mapping[str, Any],
+    as_of: datetime,
+) -> list[StatedPrice]:
+    """The products of a notify of prices. ValueError unless every one of them can be read."""
+    value: object = found(read.products, message) if read.products else message
+    many = cast("list[object]", value) if isinstance(value, list) else [value]
+    if not 1 <= len(many) <= PRODUCTS_MAX or None in many:
+        raise Ambiguous("no products, or too many")
+    return [_stated(template, read, channel_no, one, as_of) for one in many]
+
+
+def _stated(
+    template: Template, read: PriceNotifyRead, channel_no: str, one: object, as_of: datetime
+) -> StatedPrice:
+    version = whole(text_at(read.version, one), VERSION_MAX)
+    if not version:
+        raise Ambiguous("a version that is not above zero")
+    amount, status = text_at(read.price, one), text_at(read.status, one)
+    if status and status not in {*read.on, *read.off}:
+        raise Ambiguous("a status that is neither on nor off")
+    return stated_price(
+        channel_no,
+        text_at(read.product, one),
+        as_of,
+        version=version,
+        price=micros_to_yuan(micros(template.money, amount)) if amount else "",
+        stock=text_at(read.stock, one),
+        status="" if not status else "1" if status in read.on else "0",
+        start=text_at(read.effective_time, one),
+    )
 
 
 def prices(template: Template, price: Price, message: Mapping[str, Any]) -> list[tuple[str, ...]]:

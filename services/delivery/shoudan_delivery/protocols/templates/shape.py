@@ -11,7 +11,9 @@ from shoudan_signing.recipe import Recipe
 Charset = Literal["utf-8", "gbk"]
 Money = Literal["yuan", "fen"]
 Answer = Literal["json", "form", "xml"]
-Capability = Literal["query", "notify", "balance", "price", "cards", "amount", "order_no"]
+Capability = Literal[
+    "query", "notify", "balance", "price", "price_notify", "cards", "amount", "order_no"
+]
 
 
 class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -106,6 +108,30 @@ class Price(Shape, frozen=True):
     answer: Answer = "json"
 
 
+class PriceNotifyRead(Shape, frozen=True):
+    """Where a notify of prices lists products, and where in one of them what stands."""
+
+    product: str
+    version: str  # a whole number that rises, such as a time in milliseconds
+    products: str = ""  # empty: the message is one product
+    price: str = ""
+    stock: str = ""
+    status: str = ""
+    on: tuple[str, ...] = ()  # texts of the status that say it can be bought
+    off: tuple[str, ...] = ()  # and that it cannot; any other is not believed
+    effective_time: str = ""
+
+
+class PriceNotify(Shape, frozen=True):
+    """What the supplier sends by itself of its prices and stock."""
+
+    read: PriceNotifyRead
+    method: Literal["GET", "POST"] = "POST"
+    body: Literal["json", "form", "xml", "query"] = "form"
+    sign: Recipe | None = None  # the template's, when it is none of its own
+    ack: str = "success"
+
+
 class Template(Shape, frozen=True):
     """A supplier's protocol."""
 
@@ -115,6 +141,7 @@ class Template(Shape, frozen=True):
     notify: Notify | None = None
     balance: Balance | None = None
     price: Price | None = None
+    price_notify: PriceNotify | None = None
     sign: Recipe | None = None
     charset: Charset = "utf-8"
     money: Money = "yuan"  # of all amounts that are read
