@@ -94,6 +94,10 @@ cluster postgres_bin:
     SHOUDAN_TEST_ROLLS=2 SHOUDAN_TEST_FAULT_S=30 {{bin}}/python -m pytest -v tests/cluster
     {{bin}}/python tools/shards.py {{postgres_bin}}
 
+# By hand: the bugs of tests/mutants, each made in turn; the tests must find all. Or those that are named
+mutants *names:
+    {{bin}}/python -m tools.mutants {{names}}
+
 # Code and dependencies that nothing uses
 dead:
     @echo "== dead code"

@@ -255,3 +255,18 @@ def test_the_page_shows_the_first_vector() -> None:
     first = vectors()[0]
     assert first["text"] in page
     assert first["sign"] in page
+
+
+@pytest.mark.parametrize("chars", [1, 8, 63])
+async def test_a_part_of_a_signature_is_none(front: Any, chars: int) -> None:
+    params = signed(order())
+    params["sign"] = params["sign"][:chars]
+    assert await sent(front, urlencode(params, quote_via=quote)) in REFUSED
+    assert ordered(front) == []
+
+
+@pytest.mark.parametrize("off_s", [-301, 301, 86_400])
+async def test_a_time_that_is_not_about_now_is_refused(front: Any, off_s: int) -> None:
+    params = signed(order(timestamp=str(int(time.time()) + off_s)))
+    assert await sent(front, urlencode(params, quote_via=quote)) in REFUSED
+    assert ordered(front) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -55,6 +56,7 @@ class FakeLedger(pay_grpc.LedgerServiceServicer):
         self.accounts: dict[tuple[str, str], str] = {}
         self.listed: list[Any] = []
         self.calls = 0
+        self.held: asyncio.Event | None = None  # answers of postings wait for it
 
     async def CreateAccounts(self, request: Any, context: Any) -> Any:
         for item in request.items:
@@ -78,6 +80,8 @@ class FakeLedger(pay_grpc.LedgerServiceServicer):
 
     async def PostEntries(self, request: Any, context: Any) -> Any:
         self.calls += 1
+        if self.held is not None:
+            await self.held.wait()
         return pay_pb.PostEntriesResponse(results=[self._group(g.postings) for g in request.groups])
 
     def _group(self, postings: Sequence[Any]) -> Any:

@@ -314,3 +314,26 @@ async def acknowledged_some(harness: OrderHarness, count: int) -> None:
         return len(await harness.sql(done)) >= count
 
     await eventually(told, 30)
+
+
+async def test_an_attempt_that_is_not_acknowledged_leaves_one_task_for_the_next(
+    harness: OrderHarness,
+) -> None:
+    harness.inbox.answer = lambda told: (200, "later")
+    order = await delivered(harness, notify_url=harness.inbox.url)
+    await tries(harness, 2)
+
+    async def tasks() -> list[Any]:
+        return await harness.sql(
+            "SELECT 1 FROM task WHERE name = 'order.notify' AND status < 90 AND order_no = :no",
+            no=str(order.state.order_id),
+        )
+
+    assert len(await tasks()) == 1
+    harness.inbox.answer = lambda told: (200, "success")
+    await harness.sql(DUE)
+
+    async def over() -> bool:
+        return not await tasks()
+
+    await eventually(over)

@@ -169,6 +169,27 @@ async def test_a_second_refund_waits_for_the_first(harness: OrderHarness) -> Non
     assert again.refusal.reason == "ERROR_REASON_REFUND_IN_PROGRESS"
 
 
+async def test_of_two_refunds_in_one_call_the_second_waits_for_the_first(
+    harness: OrderHarness,
+) -> None:
+    harness.delivery.script = returns_end(None)
+    order = await delivered(harness, num=2, amount_micros=2 * 180 * YUAN)
+    both = [
+        pb.NewRefund(
+            channel_no="test",
+            request_no=order.state.request_no,
+            refund_no=no,
+            refund_num=1,
+            type=GENERAL,
+        )
+        for no in ("f1", "f2")
+    ]
+    answer = await harness.orders.CreateRefunds(pb.CreateRefundsRequest(refunds=both))
+    first, second = answer.results
+    assert first.HasField("refund")
+    assert second.refusal.reason == "ERROR_REASON_REFUND_IN_PROGRESS"
+
+
 async def test_a_repeated_refund_gives_the_first_and_other_content_is_refused(
     harness: OrderHarness,
 ) -> None:

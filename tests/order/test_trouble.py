@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -150,6 +151,38 @@ async def test_a_part_that_fails_at_overtime_leaves_the_order_partial(
     assert order.profit_micros == 10_050_000
 
 
+async def test_a_parked_order_does_not_end_by_its_last_part_after_its_overtime(
+    harness: OrderHarness,
+) -> None:
+    await harness.apply(
+        down_products=[down_product(can_split_order=True, split_order_face_micros=100 * YUAN)],
+        up_products=[up_product(face_micros=100 * YUAN)],
+    )
+    ends = iter([True, None])
+    harness.delivery.script = lambda item: next(ends, None)
+    order_id = await harness.order()
+
+    async def half() -> bool:
+        order = await harness.get(order_id)
+        return order.success_face_micros == 100 * YUAN and len(harness.delivery.sent) == 2
+
+    await eventually(half)
+    statuses = {d.delivery_id: d.delivery_status for d in (await harness.get(order_id)).deliveries}
+    (good,) = [number for number, status in statuses.items() if status == 0]
+    (open_,) = [number for number, status in statuses.items() if status != 0]
+    (ack,) = await harness.report(pb.DeliveryResult(id=good, succeeded=False, result_desc="late"))
+    assert ack.conflict
+    await harness.sql(
+        "DELETE FROM task WHERE name = 'order.overtime'"
+    )  # the part's end comes first
+    await time_out(harness, order_id)
+    (ack,) = await harness.report(pb.DeliveryResult(id=open_, succeeded=False, result_desc="no"))
+    assert ack.applied
+    order = await harness.get(order_id)
+    assert (order.state.status, order.success_face_micros) == (20, 100 * YUAN)
+    assert "now reported as failed" in order.parked_reason
+
+
 async def test_an_unknown_delivery_is_left_to_a_person_and_a_late_end_still_counts(
     harness: OrderHarness,
 ) -> None:
@@ -256,6 +289,37 @@ async def test_an_unpaid_order_at_overtime_voids_its_debit(harness: OrderHarness
     order = await harness.get(order_id)
     assert (order.state.status, order.payment_status) == (90, 90)
     assert set(harness.ledger.posted.values()) == {0}
+
+
+async def test_a_debit_that_comes_after_the_overtime_delivers_nothing_and_goes_back(
+    harness: OrderHarness,
+) -> None:
+    """The overtime's own step may come later than the overtime: until then nothing may be delivered."""
+    harness.ledger.held = asyncio.Event()
+    order_id = await harness.order()
+    await eventually(lambda: harness.ledger.calls > 0)
+    await harness.sql(
+        "UPDATE oms_order_info SET order_overtime = shoudan_now() - interval '1 s'"
+        " WHERE order_id = :id",
+        id=order_id,
+    )
+    harness.ledger.held.set()
+
+    async def over() -> bool:
+        return not await harness.sql("SELECT 1 FROM task WHERE name = 'order.pay' AND status < 90")
+
+    await eventually(lambda: bool(harness.ledger.posted))
+    await eventually(over)
+    assert (await harness.get(order_id)).state.status == 10
+    await time_out(harness, order_id)
+
+    async def given_back() -> bool:
+        order = await harness.get(order_id)
+        return (order.state.status, order.refund_status) == (90, 0)
+
+    await eventually(given_back)
+    assert harness.ledger.of("down_channel", "test") == 0
+    assert harness.delivery.sent == []
 
 
 # The connection that writes down the first attempt is cut while it does.
