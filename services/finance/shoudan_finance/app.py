@@ -12,7 +12,7 @@ from shoudan.finance.v1 import finance_service_pb2_grpc as pb_grpc
 from shoudan.finance.v1 import reconcile_service_pb2_grpc as reconcile_grpc
 from shoudan.finance.v1 import statement_service_pb2_grpc as statement_grpc
 from shoudan.finance.v1 import trade_service_pb2_grpc as trade_grpc
-from shoudan_finance import day_books, deciding, reconciling, statement_imports, templates
+from shoudan_finance import day_books, deciding, fetching, reconciling, statement_imports, templates
 from shoudan_finance.config import FinanceSettings
 from shoudan_finance.context import Context
 from shoudan_finance.order_client import OrderClient
@@ -41,7 +41,7 @@ async def start(app: App[FinanceSettings]) -> Running:
     settings = app.settings
     pay = PayClient(app.channel("pay"), call_s=settings.pay_call_s, export_s=settings.pay_export_s)
     order = OrderClient(app.channel("order"), call_s=settings.order_call_s)
-    context = Context(app, pay, order, _templates(settings))
+    context = Context(app, pay, order, *_templates(settings))
     statements = StatementServicer(context)
     return Running(
         context=context,
@@ -64,9 +64,12 @@ async def start(app: App[FinanceSettings]) -> Running:
     )
 
 
-def _templates(settings: FinanceSettings) -> dict[str, Template]:
+def _templates(
+    settings: FinanceSettings,
+) -> tuple[dict[str, Template], tuple[templates.Watched, ...]]:
     try:
-        return templates.load(settings.statement_templates)
+        found = templates.load(settings.statement_templates)
+        return found, templates.places(settings.statement_templates, found)
     except TemplateWrong as error:
         raise ConfigError("finance", [f"statement_templates: {error}"]) from None
 
@@ -77,6 +80,7 @@ def _background(context: Context) -> tuple[Callable[[], Awaitable[None]], ...]:
         day_books.watch_forever,
         statement_imports.forget_forever,
         reconciling.reconcile_forever,
+        fetching.fetch_forever,
     )
     wanted = (*always, day_books.heed_events) if context.app.bus.configured else always
     return tuple(partial(one, context) for one in wanted)

@@ -39,7 +39,11 @@ class FinanceSettings(TwoPersonsSettings):
     )
     statement_templates: str = Field(
         "",
-        description="TOML file with the templates that statements are read with, beside our own.",
+        description="TOML file with the templates that statements are read with, beside our own, and the "
+        "places where they are fetched.",
+    )
+    statement_fetch_s: Seconds = Field(
+        300, description="Seconds between looks at the places where statements are fetched."
     )
     statement_bytes_max: int = Field(
         64 * 2**20, ge=2**20, le=2**30, description="Bytes a statement's file may have."

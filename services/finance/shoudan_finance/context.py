@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from shoudan_finance.config import FinanceSettings
 from shoudan_finance.order_client import OrderClient
 from shoudan_finance.pay_client import PayClient
-from shoudan_finance.templates import Template
+from shoudan_finance.templates import Template, Watched
 from shoudan_kit.service import App
 
 
@@ -20,3 +20,4 @@ class Context:
     pay: PayClient
     order: OrderClient
     templates: Mapping[str, Template]
+    places: tuple[Watched, ...] = ()

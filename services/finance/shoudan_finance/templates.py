@@ -15,6 +15,7 @@ import msgspec
 from shoudan_finance.states import Book, EntryKind, Outcome
 
 TEMPLATES_MAX: Final = 1000
+PLACES_MAX: Final = 100
 FILE_MAX: Final = 2**20
 OWN: Final = Path(__file__).with_name("templates.toml")
 KINDS: Final[Mapping[str, EntryKind]] = {one.name.lower(): one for one in EntryKind}
@@ -108,8 +109,30 @@ class Template(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return msgspec.json.encode(self).decode()
 
 
+class Watched(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where statements are put: a folder of this machine, or one that is reached by SFTP."""
+
+    template: str
+    source: str = ""
+    pattern: str = "*"
+    folder: str = ""
+    host: str = ""
+    port: int = 22
+    user: str = ""
+    key: str = ""  # file of the private key
+    known_hosts: str = ""  # file of the keys that hosts have; no other host is spoken to
+
+    @property
+    def name(self) -> str:
+        """What it is called in the log."""
+        return (
+            f"sftp://{self.user}@{self.host}:{self.port}{self.folder}" if self.host else self.folder
+        )
+
+
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     template: tuple[Template, ...] = ()
+    place: tuple[Watched, ...] = ()
 
 
 def load(configured: str) -> dict[str, Template]:
@@ -122,15 +145,42 @@ def load(configured: str) -> dict[str, Template]:
     return dict(sorted(found.items()))
 
 
-def _read(path: Path) -> dict[str, Template]:
+def places(configured: str, templates: Mapping[str, Template]) -> tuple[Watched, ...]:
+    """Where statements are fetched, as the same file says. Raises TemplateWrong."""
+    if not configured:
+        return ()
+    found = _parsed(Path(configured)).place
+    for one in found:
+        for why in _mistakes_of(one, templates):
+            raise TemplateWrong(f"place {one.name!r}: {why}")
+    if len(found) > PLACES_MAX:
+        raise TemplateWrong(f"more than {PLACES_MAX} places")
+    return found
+
+
+def _mistakes_of(one: Watched, templates: Mapping[str, Template]) -> Iterator[str]:
+    if one.template not in templates:
+        yield f"there is no template {one.template!r}"
+    elif not (one.source or templates[one.template].source):
+        yield "source is missing, and its template names none"
+    if not one.folder.startswith("/"):
+        yield "folder begins with /"
+    if one.host and not (one.user and one.key and one.known_hosts):
+        yield "a host needs user, key and known_hosts"
+
+
+def _parsed(path: Path) -> _File:
     try:
         if path.stat().st_size > FILE_MAX:
             raise TemplateWrong(f"{path.name} has more than {FILE_MAX} bytes")
-        read = msgspec.convert(tomllib.loads(path.read_text("utf-8")), _File)
+        return msgspec.convert(tomllib.loads(path.read_text("utf-8")), _File)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise TemplateWrong(f"{path.name}: {error}") from None
+
+
+def _read(path: Path) -> dict[str, Template]:
     found: dict[str, Template] = {}
-    for one in read.template:
+    for one in _parsed(path).template:
         for why in _mistakes(one):
             raise TemplateWrong(f"{path.name}: template {one.name!r}: {why}")
         if one.name in found:
