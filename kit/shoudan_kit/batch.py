@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 from shoudan_kit import metrics
+from shoudan_kit.limits.slots import SlotBook, Slots
 from shoudan_kit.rpc.refusal import Overloaded, ShuttingDown
 
 Q = TypeVar("Q")
@@ -45,6 +46,9 @@ class Coalescer(Generic[Q, A]):
 
     `weight_of` tells how much of `size_max` a question takes, 1 unless given: for callers that ask in bulk.
     A question heavier than `size_max` makes a batch by itself.
+
+    `slots` are shared with coalescers of the same name of the process's other shards at that server:
+    together they have `in_flight_max` batches, and what waits for a slot is gathered until it comes.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class Coalescer(Generic[Q, A]):
         in_flight_max: int = 2,
         waiting_max: int = 10_000,
         weight_of: Callable[[Q], int] | None = None,
+        slots: SlotBook | None = None,
     ) -> None:
         if min(size_max, in_flight_max, waiting_max) < 1 or linger_s < 0:
             raise ValueError(f"{name}: a coalescer's bounds are positive")
@@ -64,6 +69,8 @@ class Coalescer(Generic[Q, A]):
         self._size_max, self._linger_s = size_max, linger_s
         self._in_flight_max, self._waiting_max = in_flight_max, waiting_max
         self._weight_of = weight_of
+        self._slots = Slots(in_flight_max) if slots is None else slots.of(name, in_flight_max)
+        self._offered = asyncio.Event()
         self._waiting: deque[tuple[Q, asyncio.Future[A | _Raised]]] = deque()
         self._waiting_weight = 0
         self._in_flight: set[asyncio.Task[None]] = set()
@@ -110,6 +117,9 @@ class Coalescer(Generic[Q, A]):
             self._start()
             if self._in_flight:
                 await asyncio.wait(self._in_flight)
+            elif self._waiting:  # for a slot
+                self._offered.clear()
+                await self._offered.wait()
 
     def _arrange(self, loop: asyncio.AbstractEventLoop) -> None:
         """See to it that what waits is begun: this turn when idle, when full, or after the linger."""
@@ -133,14 +143,21 @@ class Coalescer(Generic[Q, A]):
         """Begin as many batches as fit, full ones first; called with the linger over."""
         self._disarm()
         while self._waiting and len(self._in_flight) < self._in_flight_max:
+            if not self._slots.take(self, self._start_with_slot):
+                return
             batch = self._take()
             if not batch:
+                self._slots.give_back()
                 return
             task = asyncio.get_running_loop().create_task(
                 self._answer(batch), name=f"batch {self._name}", context=self._context
             )
             self._in_flight.add(task)
             task.add_done_callback(self._ended, context=self._context)
+
+    def _start_with_slot(self) -> None:
+        self._start()
+        self._offered.set()
 
     def _take(self) -> list[tuple[Q, asyncio.Future[A | _Raised]]]:
         """The next batch, without the callers that have given up."""
@@ -167,6 +184,7 @@ class Coalescer(Generic[Q, A]):
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
+        self._slots.give_back()
         if self._waiting:
             self._arrange(task.get_loop())
 

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
 from shoudan_kit.db.text_statements import FastConnection
+from shoudan_kit.limits.slots import SlotBook
 
 ACQUIRE_S: Final = 3.0
 IDLE_S: Final = (
@@ -35,6 +36,7 @@ class Places:
         self._size, self._used = size, 0
         self._free = asyncio.Semaphore(size)
         self._lenders: list[Lender] = []
+        self.slots = SlotBook()
 
     def join(self, lender: Lender) -> None:
         """Another lender of the same server."""

@@ -113,7 +113,8 @@ class Database:
             event.listen(engine.sync_engine, "connect", _plan)
         event.listen(engine.sync_engine, "before_cursor_execute", _zoned)
         self.engine = engine
-        self._lender = Lender(engine, places or Places(pool_size))
+        places = places or Places(pool_size)
+        self._lender, self.slots = Lender(engine, places), places.slots
 
     @property
     def in_use(self) -> int:

@@ -9,6 +9,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -17,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from shoudan_kit import log, metrics
 from shoudan_kit.db.errors import describe
 from shoudan_kit.db.pool import Database
+from shoudan_kit.limits.slots import SlotBook
 from shoudan_kit.process.shutdown import cancel_all
 from shoudan_kit.tasks import store
 from shoudan_kit.tasks.kinds import Handler, Kind, Task, TaskStatus
@@ -43,8 +45,11 @@ _logger = log.get_logger("worker")
 class _KindTasks(Generic[C]):
     """The tasks of one kind in memory, and what runs them."""
 
-    def __init__(self, handler: Handler[C]) -> None:
+    def __init__(self, handler: Handler[C], slots: SlotBook) -> None:
         self.handler = handler
+        # Of one that waits for an outside party each shard has its own: none waits for another's party.
+        book = SlotBook() if handler.kind.each else slots
+        self.slots = book.of(f"task {handler.kind.name}", handler.kind.parallel)
         self.kind: Kind[Any] = handler.kind
         self.waiting: deque[Task[Any]] = deque()
         self.running = 0
@@ -76,7 +81,9 @@ class Worker(Generic[C]):
         self.lease_s, self._scan_s, self._idle_s = lease_s, scan_s, max(scan_s, idle_s)
         self._expected: list[float] = []  # a heap of when tasks in the table will be due
         self._database, self._context, self._queues = database, context, queues
-        self._by_kind: Mapping[str, _KindTasks[C]] = {h.kind.name: _KindTasks(h) for h in handlers}
+        self._by_kind: Mapping[str, _KindTasks[C]] = {
+            h.kind.name: _KindTasks(h, database.slots) for h in handlers
+        }
         self._leased: dict[int, Task[Any]] = {}
         self._back: list[Task[Any]] = []
         self._runs: set[asyncio.Task[None]] = set()
@@ -163,6 +170,8 @@ class Worker(Generic[C]):
         """Begin as many runs as the kind allows."""
         most = 1 if mine.kind.each else mine.kind.batch_max
         while mine.waiting and mine.running < mine.kind.parallel and not self._stopping:
+            if not mine.slots.take(mine, partial(self._fill, mine)):
+                return
             batch: list[Task[Any]] = []
             while mine.waiting and len(batch) < most:
                 task = mine.waiting.popleft()
@@ -171,6 +180,7 @@ class Worker(Generic[C]):
                 else:
                     batch.append(task)
             if not batch:
+                mine.slots.give_back()
                 return
             mine.running += 1
             # A run belongs to its tasks, so it must not inherit what the call that made them carries.
@@ -194,6 +204,7 @@ class Worker(Generic[C]):
             raise
         finally:
             mine.running -= 1
+            mine.slots.give_back()
             if result != "cancelled":
                 self._settle(batch)
                 metrics.task_done(mine.kind.name, result, len(batch), time.perf_counter() - began)

@@ -138,7 +138,11 @@ class Notifier:
         self._calls: set[asyncio.Task[None]] = set()
         self._closing = False
         self._record: Coalescer[_Attempt, None] = Coalescer(
-            self._record_batch, name="notify.record", size_max=200, linger_s=0.005
+            self._record_batch,
+            name="notify.record",
+            size_max=200,
+            linger_s=0.005,
+            slots=context.app.db.slots,
         )
 
     def begin(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
@@ -225,3 +226,39 @@ async def test_an_idle_table_is_looked_at_ever_more_rarely_but_in_time_for_what_
     before = len(looks)
     harness.worker.wake()  # a hint: another process has put something there
     await eventually(lambda: len(looks) > before, 0.5)
+
+
+HELD = Kind("test.held", Step, "test:held", interval_s=30, parallel=1)
+
+
+async def test_what_waits_for_a_slot_of_another_shard_is_gathered_into_one_batch(
+    database, ids
+) -> None:
+    open_, sizes = asyncio.Event(), list[int]()
+
+    @handles(HELD)
+    async def run_held(harness: Harness, tasks) -> None:
+        sizes.append(len(tasks))
+        await open_.wait()
+        async with harness.work() as work:
+            work.tasks.finish(*tasks)
+        harness.seen += [t.payload.n for t in tasks]
+
+    # Two of a process, as the shards of one server have.
+    first, second = Harness(database, ids), Harness(database, ids)
+    for one in (first, second):
+        one.worker = Worker(database, one, [run_held], scan_s=30)
+        one.worker.start()
+    try:
+        await first.add(HELD, [1])
+        await eventually(lambda: sizes == [1])
+        for n in range(2, 7):  # each in a transaction of its own
+            await second.add(HELD, [n])
+        assert sizes == [1]
+        open_.set()
+        await eventually(lambda: len(second.seen) == 5)
+        assert sizes == [1, 5]
+        assert (first.seen, second.seen) == ([1], [2, 3, 4, 5, 6])
+    finally:
+        for one in (first, second):
+            await one.worker.stop(1)

@@ -36,7 +36,10 @@ class OrderServicer(grpc_pb.OrderServiceServicer):
     def __init__(self, context: Context) -> None:
         self._context = context
         self._one: Coalescer[NewOrder, orders.Accepted] = Coalescer(
-            self._create_batch, name="order.create", size_max=200
+            self._create_batch,
+            name="order.create",
+            size_max=200,
+            slots=context.app.db.slots,
         )
 
     async def aclose(self) -> None:

@@ -64,6 +64,7 @@ class Ledger:
             in_flight_max=settings.ledger_in_flight_max,
             waiting_max=settings.ledger_waiting_max,
             weight_of=lambda wanted: sum(len(one.group) for one in wanted),
+            slots=app.db.slots,
         )
 
     async def post(self, groups: Sequence[Group]) -> Answer:
