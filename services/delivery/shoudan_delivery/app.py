@@ -16,6 +16,7 @@ from shoudan_delivery.balances import Balances
 from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.context import Context, Parts
 from shoudan_delivery.credential_kinds import KINDS
+from shoudan_delivery.depot import Depot, finish
 from shoudan_delivery.inbound import Attempts, NotifyTokens, NotifyVerifier
 from shoudan_delivery.order_client import OrderClient
 from shoudan_delivery.prices import PricePolls
@@ -74,7 +75,7 @@ async def start(app: App[DeliverySettings]) -> Running:
     # Each shard of a process takes its share of a supplier's places, as one more replica.
     shares = Shares(secrets.token_hex(8), LEASE_S, settings.replicas * app.home.shards)
     limits = SharedLimits(settings, shares, app.clock)
-    stock = Stock(app.work)
+    stock = Stock(app.work, None if is_first else Depot(app, accounts.ring).draw)
 
     def make(supplier: Supplier) -> Sender:
         return Sender(
@@ -114,7 +115,7 @@ async def start(app: App[DeliverySettings]) -> Running:
         handlers=HANDLERS,
         credentials=credentials if is_first else None,
         sealed=SealedData(accounts.ring, SEALED),
-        background=_background(app, suppliers, shares, senders),
+        background=_background(app, suppliers, shares, senders, parts),
         closers=(close,),
         resting=partial(_resting, suppliers) if is_first else tuple,
     )
@@ -128,7 +129,11 @@ def _verifier(
 
 
 def _background(
-    app: App[DeliverySettings], suppliers: Suppliers, shares: Shares, senders: Senders
+    app: App[DeliverySettings],
+    suppliers: Suppliers,
+    shares: Shares,
+    senders: Senders,
+    parts: Parts,
 ) -> list[Callable[[], Awaitable[None]]]:
     """What runs as long as the process; what a system has once is followed by the first shard."""
     exchange = _exchange(app, shares, senders)
@@ -140,7 +145,8 @@ def _background(
         if "tasks" in app.roles
         else []
     )
-    return [suppliers.refresh_forever, partial(watch_forever, app), *asking, *exchange]
+    watch = partial(watch_forever, app, partial(finish, app, parts.app_of))
+    return [suppliers.refresh_forever, watch, *asking, *exchange]
 
 
 def _registers(context: Context) -> tuple[Register, ...]:

@@ -37,3 +37,7 @@ class Context:
 
 class Parts(ByShard[Context]):
     """The shards of this process: a supplier's notify names its delivery where no router can read it."""
+
+    def app_of(self, number: int) -> App[DeliverySettings]:
+        """What the shard of a number works with. Refuses ShardAway before it is open."""
+        return self.of_number(number)[1].app

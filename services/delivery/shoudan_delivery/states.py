@@ -127,6 +127,7 @@ class CardEvent(StrEnum):
     REDEEMED = "redeemed"
     WITHDRAWN = "withdrawn"  # from the stock, by an operator
     DISCARDED = "discarded"  # entered by hand for a delivery that ended without it
+    HANDED_ON = "handed on"  # to another shard, which has stored it as its own
     VOIDED = "voided"  # by a return, before the supplier is asked, or by an operator
     RESTORED_UNSEEN = "restored unseen"  # the return failed
     RESTORED_SEEN = "restored seen"
@@ -141,6 +142,7 @@ CARD = Machine(
         (CardStatus.STOCKED, CardEvent.WITHDRAWN): CardStatus.VOID,
         (CardStatus.RESERVED, CardEvent.RELEASED): CardStatus.STOCKED,
         (CardStatus.RESERVED, CardEvent.DISCARDED): CardStatus.VOID,
+        (CardStatus.RESERVED, CardEvent.HANDED_ON): CardStatus.VOID,
         (CardStatus.RESERVED, CardEvent.ISSUED): CardStatus.ISSUED,
         (CardStatus.ISSUED, CardEvent.REVEALED): CardStatus.REVEALED,
         (CardStatus.ISSUED, CardEvent.REDEEMED): CardStatus.REDEEMED,

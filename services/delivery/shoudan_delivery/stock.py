@@ -6,7 +6,7 @@ import asyncio
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from msgspec.structs import astuple
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_delivery.cards import digest_of, sealed
 from shoudan_delivery.config import DeliverySettings
@@ -50,12 +51,15 @@ INFO: Final = b"shoudan cards 1"
 
 _log = log.get_logger("stock")
 
+Draw = Callable[[Sequence[Outgoing]], Awaitable[list[Outgoing]]]
+
 
 class Stock:
     """Reserves cards; deliveries that ask at the same time share a transaction."""
 
-    def __init__(self, work: Callable[[str], UnitOfWork]) -> None:
-        self._work = work
+    def __init__(self, work: Callable[[str], UnitOfWork], elsewhere: Draw | None = None) -> None:
+        """`elsewhere` draws from the stock of the first shard what there is too little of here."""
+        self._work, self._elsewhere = work, elsewhere
         self._take: Coalescer[Outgoing, bool] = Coalescer(
             self._reserve,
             name="stock.reserve",
@@ -86,6 +90,8 @@ class Stock:
             # Others may give back what they have locked. Waited for in a transaction of its own, which
             # locks in the order of the index and has no card yet that another waits for.
             lacking = await retry(lambda: self._try(lacking, waiting=True))
+        if lacking and self._elsewhere is not None:
+            lacking = await self._elsewhere(lacking)
         hit("stock.reserved")
         without = {row.order_no for row in lacking}
         return [row.order_no not in without for row in rows]
@@ -96,21 +102,28 @@ class Stock:
             there = await store.open_deliveries(work.db, [row.order_no for row in rows])
             lacking = [row for row in rows if row.order_no not in there]
             needing = [row for row in rows if there.get(row.order_no) == 0]
-            wanted = Counter[Goods]()
-            for row in sorted(needing, key=lambda row: astuple(_goods(row))):
-                wanted[_goods(row)] += row.product_num
-            free = await store.claim(work.db, wanted, waiting=waiting) if wanted else {}
-            given: list[tuple[int, int, int]] = []
-            for row in needing:
-                cards = free[_goods(row)]
-                if len(cards) < row.product_num:
-                    lacking.append(row)
-                    continue
-                places = range(1, row.product_num + 1)
-                given += [(cards.pop(0), row.order_no, seq) for seq in places]
+            given = await assigned(work.db, needing, waiting=waiting) if needing else []
             if given:
                 await store.reserve(work.db, given)
-        return lacking
+        served = {order_no for _, order_no, _ in given}
+        return lacking + [row for row in needing if row.order_no not in served]
+
+
+async def assigned(
+    db: AsyncConnection, needing: Sequence[Outgoing], *, waiting: bool
+) -> list[tuple[int, int, int]]:
+    """Cards for each in turn, locked: (card_id, order_no, seq); of one for which there are too few, none."""
+    wanted = Counter[Goods]()
+    for row in sorted(needing, key=lambda row: astuple(_goods(row))):
+        wanted[_goods(row)] += row.product_num
+    free = await store.claim(db, wanted, waiting=waiting)
+    given: list[tuple[int, int, int]] = []
+    for row in needing:
+        cards = free[_goods(row)]
+        if len(cards) >= row.product_num:
+            places = range(1, row.product_num + 1)
+            given += [(cards.pop(0), row.order_no, seq) for seq in places]
+    return given
 
 
 def _goods(row: Outgoing) -> Goods:
@@ -118,11 +131,12 @@ def _goods(row: Outgoing) -> Goods:
 
 
 # ---------------------------------------------------------------- watched
-async def watch_forever(app: App[DeliverySettings]) -> None:
-    """Set the gauge every WATCH_S; while the database is away it keeps its value."""
+async def watch_forever(app: App[DeliverySettings], finish: Callable[[], Awaitable[None]]) -> None:
+    """Set the gauge every WATCH_S; while the database is away it keeps its value. `finish` what was begun."""
     while True:
         with survived(_log, "stock_not_counted"):
             await watch(app)
+            await finish()
         await asyncio.sleep(WATCH_S)
 
 

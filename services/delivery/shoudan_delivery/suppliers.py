@@ -264,8 +264,6 @@ async def apply(
     Refuses FieldInvalid before anything is changed.
     """
     _check_secrets(given, app.settings)
-    if app.home.shards > 1 and any(one.protocol == STOCK for one in given):
-        raise FieldInvalid("protocol", "stock needs a delivery service with one shard")
     async with app.work("delivery.apply") as work:
         changes = await _apply(work, app.ids, given, app.settings.supplier_guard(), dry_run=dry_run)
         describe_changes("suppliers", len(given), changes)

@@ -44,12 +44,38 @@ class Level(msgspec.Struct, frozen=True):
     first_expiry: datetime | None
 
 
+class HeldCard(msgspec.Struct, frozen=True, gc=False):
+    """A card that is reserved for a delivery."""
+
+    card_id: int
+    channel_no: str
+    carrier_no: str
+    face_micros: int
+    order_no: int
+    seq: int
+    sealed: bytes
+    digest: bytes
+    import_no: str
+    expire_time: datetime | None
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """A delivery for which another shard holds cards: whether it has ended, and whether it has cards here."""
+
+    order_no: int
+    ended: bool
+    has_cards: bool
+
+
 # A count stops here, and so does a list of kinds.
 COUNT_MAX: Final = 100_000
 KINDS_MAX: Final = 1_000
 _LEVEL = Rows(Level)
 _GOODS = types(CARD_INFO, *Goods.__struct_fields__)
 _NEW = types(CARD_INFO, *StockedCard.__struct_fields__)
+_HELD = Rows(HeldCard)
+_ENDED = Rows(Ended)
+_TAKEN = types(CARD_INFO, *HeldCard.__struct_fields__)
 
 # What is there already, in whatever state, is left out of RETURNING.
 _INSERT = statement(f"""
@@ -98,6 +124,31 @@ UPDATE vds_card SET order_no = NULL, seq = 0, last_update_time = shoudan_now(),
     status = CASE WHEN import_no = '' THEN {CARD.target(CardEvent.DISCARDED)}
         ELSE {CARD.target(CardEvent.RELEASED)} END
 WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND {CARD.between(CardEvent.RELEASED)}
+""")
+# Of the first shard: what is reserved for deliveries of others.
+_HELD_FOR = statement(f"""
+SELECT {_HELD.of()} FROM vds_card WHERE order_no = ANY(CAST(:order_nos AS bigint[]))
+    AND {CARD.between(CardEvent.HANDED_ON)} ORDER BY order_no, seq FOR NO KEY UPDATE
+""")
+_TAKE_OVER = statement(f"""
+INSERT INTO vds_card ({", ".join(_TAKEN)}, status, create_time, last_update_time)
+SELECT {", ".join(_TAKEN)}, {CARD.target(CardEvent.RESERVED)}, shoudan_now(), shoudan_now()
+FROM {unnest(**_TAKEN)}
+""")
+_HAND_ON = statement(f"""
+UPDATE vds_card SET status = {CARD.target(CardEvent.HANDED_ON)}, last_update_time = shoudan_now()
+WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND {CARD.between(CardEvent.HANDED_ON)}
+""")
+# By the index of what is reserved, which is little: no channel is without a name.
+_HELD_LONG = statement(f"""
+SELECT DISTINCT order_no FROM vds_card WHERE {CARD.where(CardEvent.HANDED_ON)} AND channel_no > ''
+    AND last_update_time < shoudan_now() - make_interval(secs => :age_s) ORDER BY order_no LIMIT :most
+""")
+_STANDING = statement(f"""
+SELECT order_info.order_no, NOT ({DELIVERY.where(Event.EXPIRED, "order_info.status")}
+        OR {DELIVERY.where(Event.UNKNOWN, "order_info.status")}) AS ended,
+    EXISTS (SELECT FROM vds_card WHERE vds_card.order_no = order_info.order_no) AS has_cards
+FROM vds_order_info order_info WHERE order_no = ANY(CAST(:order_nos AS bigint[]))
 """)
 _SAME: Final = """card.channel_no = kinds.channel_no AND card.carrier_no = kinds.carrier_no
         AND card.face_micros = kinds.face_micros"""
@@ -171,3 +222,31 @@ async def release(db: AsyncConnection, order_nos: Sequence[int]) -> None:
 async def levels(db: AsyncConnection) -> list[Level]:
     """How much of each kind of goods was imported and is still there."""
     return _LEVEL.all(await db.execute(_LEVELS))
+
+
+async def held_for(db: AsyncConnection, order_nos: Sequence[int]) -> dict[int, list[HeldCard]]:
+    """The cards of the stock that are reserved for deliveries, locked."""
+    found: dict[int, list[HeldCard]] = {}
+    for one in _HELD.all(await db.execute(_HELD_FOR, {"order_nos": order_nos})):
+        found.setdefault(one.order_no, []).append(one)
+    return found
+
+
+async def take_over(db: AsyncConnection, cards: Sequence[HeldCard]) -> None:
+    """Store cards of another shard as reserved here."""
+    await db.execute(_TAKE_OVER, columns(cards, *_TAKEN))
+
+
+async def hand_on(db: AsyncConnection, order_nos: Sequence[int]) -> None:
+    """What is reserved for these deliveries is theirs, in their own shard."""
+    await db.execute(_HAND_ON, {"order_nos": order_nos})
+
+
+async def held_long(db: AsyncConnection, age_s: float, most: int) -> list[int]:
+    """Deliveries for which cards have been reserved for so long."""
+    return list((await db.execute(_HELD_LONG, {"age_s": age_s, "most": most})).scalars())
+
+
+async def standing(db: AsyncConnection, order_nos: Sequence[int]) -> list[Ended]:
+    """How deliveries of this shard stand for which another holds cards."""
+    return _ENDED.all(await db.execute(_STANDING, {"order_nos": order_nos}))
