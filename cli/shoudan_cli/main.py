@@ -19,6 +19,11 @@ from shoudan_kit.tls.versions import only_tls_1_3
 
 HELP: Final = frozenset({"--help", "-h"})
 PIPE_COLUMNS: Final = 200
+ALL_SHARDS: Final = -1
+# Commands that show rows to people. Others count or act on what they list: they need all of it.
+LISTING: Final = frozenset(
+    {"ls", "list", "search", "records", "accounts", "parked", "dead", "quarantined", "notices"}
+)
 
 
 def _version(wanted: bool) -> None:
@@ -35,9 +40,12 @@ def root(
         str, typer.Option(help="System meant: name, data folder or gateway URL.")
     ] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Change a system in production.")] = False,
+    shard: Annotated[
+        int, typer.Option(min=-1, help="Lists of this shard alone; -1: of all that answer.")
+    ] = ALL_SHARDS,
 ) -> None:
     """Order acquiring for prepaid goods: orders, ledger, delivery, refunds, notifies."""
-    del show, system, yes  # read before the command is found
+    del show, system, yes, shard  # read before the command is found
 
 
 def listed() -> dict[str, Command]:
@@ -76,7 +84,21 @@ class Commands(TyperGroup):
             if system := ctx.params.get("system"):
                 os.environ[NAME_VARIABLE] = system
             prepare(args, yes=bool(ctx.params.get("yes")))
+            _look(ctx, args)
         return super().resolve_command(ctx, args)
+
+
+def _look(ctx: Any, args: list[str]) -> None:
+    """What is listed is of the shard that is meant, or of all that answer: which do not is said."""
+    shard: int = ctx.params.get("shard", ALL_SHARDS)
+    if shard == ALL_SHARDS and not LISTING & set(args[1:2]):
+        return
+    from shoudan_kit.rpc.shard_looks import looking
+
+    def say(text: str) -> None:
+        typer.echo(text, err=True)
+
+    ctx.with_resource(looking(None if shard == ALL_SHARDS else shard, say))
 
 
 def _declared(name: str) -> Command | None:

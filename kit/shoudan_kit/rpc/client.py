@@ -15,6 +15,7 @@ from shoudan_kit.rpc.messages import (
     Options,
     size_options,
 )
+from shoudan_kit.rpc.shard_looks import looks
 from shoudan_kit.rpc.transport import renewed
 from shoudan_kit.tls.identity import Identity
 from shoudan_kit.tracing.carried import call_metadata
@@ -38,7 +39,7 @@ def connect(
     `serving_only`: a replica whose health says NOT_SERVING (it drains, or its database is away) gets no call.
     """
     options = _client_options(retry=retry, serving_only=serving_only)
-    interceptors = bearers(target)
+    interceptors = [*bearers(target), *looks()]
     if identity is None:
         return aio.insecure_channel(target, options, interceptors=interceptors)
     return renewed(target, identity, service, options, interceptors)

@@ -6,7 +6,15 @@ import asyncio
 import base64
 import binascii
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Final, TypeVar
@@ -84,10 +92,13 @@ class _Cursor:
             self.token, self.after = self.next or None, None
 
 
-async def page(route: Route, request: Any, shards: int, ask: Ask) -> Any:
-    """One page over all shards. Raises TokenInvalid, and what a shard raises."""
+async def page(
+    route: Route, request: Any, shards: int, ask: Ask, only: Collection[int] | None = None
+) -> Any:
+    """One page over all shards, or some. Raises TokenInvalid, and what a shard raises."""
     size = getattr(request, PAGE_SIZE, 0)
     states = _read(getattr(request, AFTER), shards)
+    states = [one for one in states if only is None or one.shard in only]
     if not 0 <= size <= PAGE_MAX:  # refused by the service, in its words
         return await ask(0, _with(request, ""))
     most = size or PAGE_DEFAULT

@@ -19,10 +19,11 @@ from shoudan_kit import log
 from shoudan_kit.db.errors import away, unconnected
 from shoudan_kit.db.pinned_keys import NONE, PinnedKeys
 from shoudan_kit.db.pool import OTHERS_WAIT
-from shoudan_kit.rpc import shard_pages
+from shoudan_kit.rpc import shard_looks, shard_pages
 from shoudan_kit.rpc.message_keys import ShardsDiffer
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.refusal import KitRefusal, Refusal, Refused
+from shoudan_kit.rpc.shard_looks import ShardUnknown
 from shoudan_kit.rpc.shard_pages import TokenInvalid, every
 from shoudan_kit.rpc.shard_routes import Route, added, route_of
 
@@ -164,15 +165,40 @@ class _Call:
             return await shard_pages.joined(route, request, shards, ask)
         if route.paged:
             try:
-                return await shard_pages.page(route, request, shards, ask)
+                return await self._page(request, context, ask)
             except TokenInvalid:
                 words = "page_token is not one of ours"
                 return await context.abort(Code.INVALID_ARGUMENT, words)
+            except ShardUnknown as error:
+                return await context.abort(Code.INVALID_ARGUMENT, str(error))
         answers = await every(ask(one, request) for one in range(shards))
         whole = added([one for one in answers if one.ByteSize()] or answers[:1], route)
         if route.order:
             listed = getattr(whole, route.listed)
             listed.sort(key=route.place)
+        return whole
+
+    async def _page(self, request: Any, context: RpcContext, ask: shard_pages.Ask) -> Any:
+        """A page of the shards that the caller wants. Raises TokenInvalid, ShardUnknown, ShardAway."""
+        route, shards = self._route, self._router.count
+        only, partial_ = shard_looks.wanted(context, shards)
+        if not partial_:
+            return await shard_pages.page(route, request, shards, ask, only)
+        away: dict[int, ShardAway] = {}
+
+        async def of_those_there(shard: int, part: Any) -> Any:
+            try:
+                return await ask(shard, part)
+            except ShardAway as gone:
+                away[shard] = gone
+                return route.answer()
+
+        whole = await shard_pages.page(route, request, shards, of_those_there, only)
+        if len(away) == shards:
+            raise away[0]
+        if away:
+            missing = ",".join(str(one) for one in sorted(away))
+            context.set_trailing_metadata(((shard_looks.MISSING, missing),))
         return whole
 
     async def stream(self, request: Any, context: RpcContext) -> AsyncIterator[Any]:
