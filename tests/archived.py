@@ -11,7 +11,7 @@ from shoudan_kit.archive.chains import WantedDays, archive_days
 from shoudan_kit.archive.ended import Done, Wanted, archive_ended
 from shoudan_kit.archive.place import Place
 from shoudan_kit.db.chains import Chains, counted_days
-from shoudan_kit.db.ended import Ended, Hold, before_of, counted
+from shoudan_kit.db.ended import GOES, Ended, Hold, before_of, counted
 from shoudan_kit.db.owner import as_owner
 from shoudan_kit.db.shard_map import FIRST_SCHEMA, parse
 from shoudan_kit.embedded import DatabaseUrls
@@ -26,9 +26,11 @@ async def no_holds() -> Sequence[Hold]:
     return ()
 
 
-async def stay(owner_url: str, ended: Ended, *holds: Hold) -> Mapping[str, int]:
+async def stay(
+    owner_url: str, ended: Ended, *holds: Hold, schema: str = FIRST_SCHEMA
+) -> Mapping[str, int]:
     """How many rows stay, by reason, when so much time has passed since the last change."""
-    async with as_owner(owner_url) as db, db.begin():
+    async with as_owner(owner_url, schema) as db, db.begin():
         return await counted(db, ended, await before_of(db, timedelta(seconds=-LATER_S)), holds)
 
 
@@ -51,6 +53,14 @@ async def archived(
         wanted = Wanted(before, holds, lot_rows, batch_rows)
         await archive_ended(db, service, ended, Place(str(place)), wanted, seen.append)
     return seen
+
+
+async def may_go_everywhere(own: DatabaseUrls, shard_map: Path, ended: Ended) -> int:
+    """How many rows of all shards may go."""
+    written = await asyncio.to_thread(shard_map.read_text)
+    homes = parse(written, *own, owner=True).homes
+    found = [await stay(one.owner_url, ended, schema=one.schema) for one in homes]
+    return sum(one.get(GOES, 0) for one in found)
 
 
 async def archived_everywhere(

@@ -8,6 +8,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import text
+
 from shoudan_kit.db.migrate import role_of, upgrade
 from shoudan_kit.db.shard_map import parse
 from shoudan_kit.embedded import DatabaseUrls, Postgres
@@ -80,3 +82,23 @@ async def two_servers(
     file = folder / f"{name}.toml"
     file.write_text(written)
     return own, file
+
+
+async def of_shards(process: Any, sql: str) -> list[list[Any]]:
+    """The first column of a query in every shard of a process."""
+    found: list[list[Any]] = []
+    for cell in process.cells:
+        async with cell.app.db.connect() as db:
+            found.append(list((await db.execute(text(sql))).scalars()))
+    return found
+
+
+async def pages(call: Any, request: Any) -> list[Any]:
+    """Every page of a list, at most 100."""
+    found: list[Any] = []
+    for _ in range(100):
+        found.append(await call(request))
+        request.page_token = found[-1].next_page_token
+        if not request.page_token:
+            return found
+    raise AssertionError("no end")

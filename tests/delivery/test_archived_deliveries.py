@@ -28,9 +28,9 @@ from shoudan_kit.ids import first_of
 from tests import archived as runs
 from tests.delivery.conftest import House, house, key
 from tests.delivery.test_notifies import tell
-from tests.delivery.test_shards import in_turn, of_shards
+from tests.delivery.test_shards import in_turn
 from tests.poll import eventually
-from tests.shard_maps import Maps
+from tests.shard_maps import Maps, of_shards
 
 SUCCEEDED, FAILED = 0, 90
 TABLES = tuple(one.table for one in DELIVERIES.members)
@@ -301,13 +301,15 @@ async def test_deliveries_of_several_shards_leave_to_one_place_and_are_answered_
         before = [await started.ends(number) for number in numbers]
 
         async def acknowledged() -> bool:
-            found = await of_shards(started, "SELECT 1 FROM vds_order_notify WHERE status = 0")
+            found = await of_shards(
+                started.process, "SELECT 1 FROM vds_order_notify WHERE status = 0"
+            )
             return [len(one) for one in found] == [2] * 4
 
         await eventually(acknowledged)
         place = tmp_path / "archive"
         assert await runs.archived_everywhere(own, file, "delivery", DELIVERIES, place) == [2] * 4
-        assert await of_shards(started, "SELECT 1 FROM vds_order_info") == [[]] * 4
+        assert await of_shards(started.process, "SELECT 1 FROM vds_order_info") == [[]] * 4
         asked = pb.QueryDeliveriesRequest(keys=[key(number) for number in numbers])
         answer = await started.deliveries.QueryDeliveries(asked)
         assert [one.delivery for one in answer.results] == before

@@ -12,28 +12,23 @@ from typing import Any
 import grpc
 import pytest
 from grpc import aio
-from sqlalchemy import text
 
 from shoudan.delivery.v1 import card_service_pb2 as card_pb
-from shoudan.delivery.v1 import card_service_pb2_grpc as card_grpc
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan_kit.db.shard_keys import MADE_MIN, shard_of_number
 from shoudan_kit.db.text_statements import FastConnection
 from shoudan_kit.embedded import Postgres
 from shoudan_kit.ids import NODE_BITS, SEQUENCE_BITS, TIME_SHIFT
-from shoudan_kit.rpc.refusal import refused_from_rpc
 from shoudan_kit.rpc.shard_routes import route_of
 from tests.delivery.conftest import House, house, key
 from tests.delivery.test_notifies import tell
 from tests.poll import eventually
-from tests.shard_maps import Maps, two_servers
+from tests.shard_maps import Maps, of_shards, pages, two_servers
 from tests.stored import Stored
 
 SHARDS = 4
 SUCCEEDED, SENDING = 0, 30
 AWAY = "ERROR_REASON_SHARD_AWAY"
-# One walk, and our own stock: not over several shards yet.
-ONE_SHARD_ALONE = {"ImportCards"}
 _ticks = itertools.count((MADE_MIN >> TIME_SHIFT) + 1)
 
 
@@ -71,26 +66,6 @@ async def _house(new_map: Maps, folder: Path, shards: int) -> AsyncIterator[Hous
         yield started
 
 
-async def of_shards(running: House, sql: str) -> list[list[Any]]:
-    """The first column of a query in every shard."""
-    found: list[list[Any]] = []
-    for cell in running.process.cells:
-        async with cell.app.db.connect() as db:
-            found.append(list((await db.execute(text(sql))).scalars()))
-    return found
-
-
-async def pages(call: Any, request: Any) -> list[Any]:
-    """Every page of a list, at most 100."""
-    found: list[Any] = []
-    for _ in range(100):
-        found.append(await call(request))
-        request.page_token = found[-1].next_page_token
-        if not request.page_token:
-            return found
-    raise AssertionError("no end")
-
-
 def test_every_method_of_the_service_says_where_it_is_answered() -> None:
     declared = {
         (one.full_name, method.name)
@@ -102,7 +77,7 @@ def test_every_method_of_the_service_says_where_it_is_answered() -> None:
         for method in one.methods
     }
     without = {method for service, method in declared if route_of(service, method) is None}
-    assert without == ONE_SHARD_ALONE
+    assert without == set()
 
 
 async def test_a_batch_over_shards_is_sent_once_and_reported_from_the_shard_of_each_number(
@@ -114,7 +89,9 @@ async def test_a_batch_over_shards_is_sent_once_and_reported_from_the_shard_of_e
         assert (await several.ends(number)).status == SUCCEEDED
         ours = int((await several.query(number)).order_no)
         assert shard_of_number(ours, shards) == shard_of_number(number, shards)
-    kept = await of_shards(several, "SELECT coop_order_id FROM vds_order_info ORDER BY order_no")
+    kept = await of_shards(
+        several.process, "SELECT coop_order_id FROM vds_order_info ORDER BY order_no"
+    )
     for shard, here in enumerate(kept):
         assert sorted(map(int, here)) == sorted(
             one for one in numbers if shard_of_number(one, shards) == shard
@@ -218,13 +195,15 @@ async def test_channels_and_their_credentials_are_kept_once_and_known_to_every_s
     four: House,
 ) -> None:
     await Stored(four.process.port).issue("supplier", "up")
-    assert [len(one) for one in await of_shards(four, "SELECT id FROM vds_channel_info")] == [
+    assert [
+        len(one) for one in await of_shards(four.process, "SELECT id FROM vds_channel_info")
+    ] == [
         1,
         0,
         0,
         0,
     ]
-    credentials = await of_shards(four, "SELECT credential_id FROM credential")
+    credentials = await of_shards(four.process, "SELECT credential_id FROM credential")
     assert [len(one) for one in credentials] == [1, 0, 0, 0]
     await four.set_state("SUSPENDED")
     answer = await four.create(*["0000"] * SHARDS)
@@ -236,19 +215,6 @@ async def test_channels_and_their_credentials_are_kept_once_and_known_to_every_s
         return all(one.HasField("delivery") for one in answer.results)
 
     await eventually(taken)
-
-
-async def test_our_own_stock_is_refused_as_long_as_it_cannot_be_spread(four: House) -> None:
-    with pytest.raises(aio.AioRpcError) as refused:
-        await four.apply("own", service_class=20, protocol="stock", delivers_cards=True)
-    why = refused_from_rpc(refused.value)
-    assert why is not None
-    assert (why.reason, why.metadata["field"]) == ("ERROR_REASON_FIELD_INVALID", "protocol")
-    async with aio.insecure_channel(f"127.0.0.1:{four.process.port}") as channel:
-        cards = card_grpc.CardServiceStub(channel)
-        with pytest.raises(aio.AioRpcError) as refused:
-            await cards.ImportCards(card_pb.ImportCardsRequest())
-        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 async def test_without_a_map_nothing_stands_before_a_call_and_no_statement_is_added(

@@ -45,7 +45,7 @@ from shoudan_kit.service import App, Process, Running
 from tests.erp_ingest.conftest import NAME, open_desk, open_shards
 from tests.erp_ingest.harness import TRADE, ErpHarness, body, settings, trade
 from tests.poll import eventually
-from tests.shard_maps import Maps, two_servers
+from tests.shard_maps import Maps, pages, two_servers
 from tests.stored import Stored
 
 CUSTOMERS = [f"customer-{n}" for n in range(12)]
@@ -82,17 +82,6 @@ async def fill(harness: ErpHarness, each: int = 3) -> list[int]:
 async def stub_of(harness: ErpHarness, stub: Any) -> AsyncIterator[Any]:
     async with aio.insecure_channel(f"127.0.0.1:{harness.process.port}") as channel:
         yield stub(channel)
-
-
-async def pages(call: Any, request: Any) -> list[Any]:
-    """Every page of a list, at most 100."""
-    found: list[Any] = []
-    for _ in range(100):
-        found.append(await call(request))
-        request.page_token = found[-1].next_page_token
-        if not request.page_token:
-            return found
-    raise AssertionError("no end")
 
 
 def test_every_method_of_the_service_says_where_it_is_answered() -> None:

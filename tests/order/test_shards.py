@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, timedelta
 from pathlib import Path
@@ -14,7 +14,6 @@ from typing import Any
 import grpc
 import pytest
 from grpc import aio
-from sqlalchemy import text
 from typer.testing import CliRunner
 
 from shoudan.core.v1 import operations_service_pb2 as operations_pb
@@ -36,10 +35,11 @@ from shoudan_kit.db.shard_keys import shard_of_key, shard_of_number
 from shoudan_kit.db.text_statements import FastConnection
 from shoudan_kit.embedded import DatabaseUrls, Postgres
 from shoudan_kit.rpc.refusal import refused_from_rpc
+from shoudan_kit.rpc.shard_looks import MISSING, PARTIAL, SHARD
 from shoudan_kit.rpc.shard_routes import route_of
 from tests.order.harness import LOOPBACK, YUAN, Inbox, OrderHarness, down_product, inboxes, running
 from tests.poll import eventually
-from tests.shard_maps import Maps, two_servers
+from tests.shard_maps import Maps, of_shards, pages, two_servers
 from tests.stored import Stored
 
 SHARDS = 4
@@ -99,26 +99,6 @@ async def four(new_map: Maps, inbox: Inbox) -> AsyncIterator[OrderHarness]:
         yield made
 
 
-async def of_shards(harness: OrderHarness, sql: str) -> list[list[Any]]:
-    """The first column of a query in every shard."""
-    found: list[list[Any]] = []
-    for cell in harness.process.cells:
-        async with cell.app.db.connect() as db:
-            found.append(list((await db.execute(text(sql))).scalars()))
-    return found
-
-
-async def pages(call: Any, request: Any) -> list[Any]:
-    """Every page of a list, at most 100."""
-    found: list[Any] = []
-    for _ in range(100):
-        found.append(await call(request))
-        request.page_token = found[-1].next_page_token
-        if not request.page_token:
-            return found
-    raise AssertionError("no end")
-
-
 async def placed(harness: OrderHarness, **changes: Any) -> dict[str, int]:
     """An order of every channel in one batch, by channel."""
     news = [harness.new(channel_no=one, **changes) for one in CHANNELS]
@@ -174,7 +154,7 @@ async def test_orders_of_one_batch_live_each_in_the_shard_of_their_channel(
         assert several.ledger.trades(str(order.state.order_id))["down_channel"] == -180 * YUAN
     await eventually(lambda: len(several.inbox.told) >= len(made))
     assert {told["order_id"] for told in several.inbox.told} == {str(one) for one in made.values()}
-    kept = await of_shards(several, "SELECT down_channel_no FROM oms_order_info ORDER BY 1")
+    kept = await of_shards(several.process, "SELECT down_channel_no FROM oms_order_info ORDER BY 1")
     for shard, here in enumerate(kept):
         assert here == sorted(one for one in CHANNELS if shard_of_key([one], shards) == shard)
 
@@ -357,7 +337,7 @@ async def test_what_a_system_has_once_is_in_the_first_shard_and_known_to_all(
 ) -> None:
     await Stored(four.process.port).issue("channel", CHANNELS[0])
     for sql in ("SELECT channel_no FROM oms_down_channel", "SELECT credential_id FROM credential"):
-        first, *others = await of_shards(four, sql)
+        first, *others = await of_shards(four.process, sql)
         assert first
         assert not any(others)
     channel, risk = stub_of(four, risk_grpc.RiskServiceStub)
@@ -454,6 +434,26 @@ async def test_hosts_that_rest_are_those_of_all_shards(four: OrderHarness) -> No
 
 
 @pytest.mark.slow
+async def lists_without(harness: OrderHarness, there: Mapping[str, int]) -> None:
+    """A list tells people which shard it is without, where they ask so; or is of one shard."""
+    for entry, missing in (((PARTIAL, "1"), "1"), ((SHARD, "0"), None)):
+        found, asked = set[int](), pb.ListOrdersRequest(page_size=2)
+        while asked.page_token or not found:
+            call = harness.orders.ListOrders(asked, metadata=(entry,))
+            said = dict(await call.trailing_metadata()).get(MISSING)
+            assert said == (None if asked.page_token else missing)
+            found |= {one.state.order_id for one in (await call).orders}
+            asked.page_token = (await call).next_page_token
+        assert found >= set(there.values())
+    for shard, code in (("1", "UNAVAILABLE"), ("2", "INVALID_ARGUMENT"), ("x", "INVALID_ARGUMENT")):
+        with pytest.raises(aio.AioRpcError) as no:
+            await harness.orders.ListOrders(pb.ListOrdersRequest(), metadata=((SHARD, shard),))
+        assert no.value.code().name == code
+    words = ["notify", "dead", "--target", f"127.0.0.1:{harness.process.port}"]
+    shown = await asyncio.to_thread(CliRunner().invoke, collected(), words)
+    assert "shard 1 is away" in shown.stderr, (shown.output, shown.exception)
+
+
 async def test_a_shard_whose_server_is_away_stops_no_other(
     postgres: Postgres, second: Postgres, tmp_path: Path
 ) -> None:
@@ -480,6 +480,7 @@ async def test_a_shard_whose_server_is_away_stops_no_other(
             with pytest.raises(aio.AioRpcError) as no:
                 await call(request)
             assert no.value.code() is grpc.StatusCode.UNAVAILABLE
+        await lists_without(harness, there)
         assert await harness.process.reasons() == {}
         await second.launch()
 

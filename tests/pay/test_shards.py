@@ -51,7 +51,7 @@ from tests.pay.ledger.harness import (
 )
 from tests.pay.ledger.invariants import broken
 from tests.poll import eventually
-from tests.shard_maps import Maps, migrate, two_servers
+from tests.shard_maps import Maps, migrate, pages, two_servers
 
 SHARDS = 4
 USERS = [f"user-{n}" for n in range(12)]
@@ -131,17 +131,6 @@ async def sealed(harness: LedgerHarness, shard: int) -> pb.SealLedgerResponse:
 
     await eventually(done, 20)
     return await harness.stub.SealLedger(asked)
-
-
-async def pages(call: Any, request: Any) -> list[Any]:
-    """Every page of a list, at most 100."""
-    found: list[Any] = []
-    for _ in range(100):
-        found.append(await call(request))
-        request.page_token = found[-1].next_page_token
-        if not request.page_token:
-            return found
-    raise AssertionError("no end")
 
 
 def test_every_method_of_the_service_says_where_it_is_answered() -> None:

@@ -7,7 +7,7 @@ repeated: a process that dies in between leaves days of accounts that are found 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Final
 
@@ -20,6 +20,7 @@ from shoudan_pay.ledger.days import cut_of, day_of, ends
 from shoudan_pay.ledger.entries import Finding
 from shoudan_pay.ledger.folders import scope_of
 from shoudan_pay.ledger.kinds import CLOSE_DAY, CloseDay
+from shoudan_pay.ledger.pieces import portions
 from shoudan_pay.ledger.store import days as store
 from shoudan_pay.ledger.store.records import Piece
 
@@ -108,7 +109,7 @@ async def _add_up(app: App[PaySettings], ids: Sequence[int], day: date, cut: tim
         ranges = await store.ranges(db, ids, day, cut)
         ended = {one.account_id: one for one in await store.ends(db, ranges)} if ranges else {}
     sums: dict[int, store.Sums] = {}
-    for pieces in _parted(ranges):
+    for pieces in portions(ranges, RECORDS_MAX):
         async with app.db.connect() as db:
             for one in await store.sums(db, pieces):
                 sums[one.account_id] = _plus(sums.get(one.account_id), one)
@@ -116,23 +117,6 @@ async def _add_up(app: App[PaySettings], ids: Sequence[int], day: date, cut: tim
     if made:
         async with app.work("close_account_days") as work:
             await store.insert(work.db, made)
-
-
-def _parted(ranges: Sequence[Piece]) -> Iterator[list[Piece]]:
-    """Pieces that together are at most RECORDS_MAX records long."""
-    part, room = list[Piece](), RECORDS_MAX
-    for one in ranges:
-        low = one.low
-        while low < one.high:
-            high = min(one.high, low + room)
-            part.append(Piece(one.account_id, low, high))
-            room -= high - low
-            low = high
-            if not room:
-                yield part
-                part, room = [], RECORDS_MAX
-    if part:
-        yield part
 
 
 def _plus(known: store.Sums | None, more: store.Sums) -> store.Sums:

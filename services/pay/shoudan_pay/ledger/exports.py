@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
 from shoudan_kit.db.pool import Database
 from shoudan_pay.ledger.entries import Key, Record
+from shoudan_pay.ledger.pieces import portions
 from shoudan_pay.ledger.refusals import AccountNotFound, LedgerDayOpen
 from shoudan_pay.ledger.store import accounts as account_store
 from shoudan_pay.ledger.store import days as store
@@ -71,7 +72,7 @@ async def period(database: Database, key: Key, first: date, last: date, cut: tim
 
 async def records(database: Database, pieces: Sequence[Piece]) -> AsyncIterator[list[Record]]:
     """The records of pieces of chains, in their order. Raises FieldInvalid when some have left."""
-    for page in _pages(pieces):
+    for page in portions(pieces, PAGE_ROWS):
         async with database.connect() as db:
             left = await record_store.edges(db, [one.account_id for one in page])
             for one in page:
@@ -81,19 +82,3 @@ async def records(database: Database, pieces: Sequence[Piece]) -> AsyncIterator[
             found = await record_store.pieces(db, page)
         if found:
             yield found
-
-
-def _pages(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
-    """Pieces of together at most PAGE_ROWS records."""
-    page, room = list[Piece](), PAGE_ROWS
-    for one in pieces:
-        low = one.low
-        while low < one.high:
-            high = min(one.high, low + room)
-            page.append(Piece(one.account_id, low, high))
-            room, low = room - (high - low), high
-            if not room:
-                yield page
-                page, room = [], PAGE_ROWS
-    if page:
-        yield page

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from shoudan_kit.db.pool import Database
 from shoudan_pay.ledger.chain_hash import UNKEYED_BYTES, Trust, origin_of, unkeyed
 from shoudan_pay.ledger.entries import Finding, Head, Record, micros_since_1970
+from shoudan_pay.ledger.pieces import portions
 from shoudan_pay.ledger.store import accounts as account_store
 from shoudan_pay.ledger.store import records as record_store
 from shoudan_pay.ledger.store.records import Edge, Piece, Stray
@@ -68,7 +69,8 @@ class _Walk:
     """The accounts of one run, each walked along its chain up to its head.
 
     `doubts` holds what the run could not judge, one record per account: records behind that end, and
-    records of accounts not in the run. Both are right while the ledger moves, so they are judged later.
+    records of accounts not in the run. `short` holds chains that end too early: their records may have left
+    meanwhile. All are right while the ledger moves, so they are judged later.
     """
 
     run: Run
@@ -82,6 +84,7 @@ class _Walk:
     broken: bool = False
     begins: dict[int, Head] = field(init=False)  # where chains are proved already, or begin
     edges: dict[int, Head] = field(init=False)
+    short: dict[int, tuple[Head, int]] = field(default_factory=dict[int, tuple[Head, int]])
 
     def __post_init__(self) -> None:
         run = self.run
@@ -142,6 +145,14 @@ class _Walk:
                 self._found(
                     account_id, record_id, f"seq {seq} is behind the account's last, {last}"
                 )
+
+    def judge_short(self, edges: Mapping[int, Edge]) -> None:
+        """Settle what was too short by where chains begin that was read after the records."""
+        for account_id, (head, seq) in self.short.items():
+            edge = edges.get(account_id)
+            if edge is None or edge.seq < head.seq:
+                what = f"its row says {head.seq} records, the last one there is {seq}"
+                self._found(account_id, 0, what)
 
     def end(self) -> None:
         """The account's own row equals its last record."""
@@ -230,6 +241,9 @@ class _Walk:
         self.seq, self.balance, self.hash = record.seq, record.balance_micros, record.hash
 
     def _own_row(self, head: Head, seq: int, balance: int, hash_: bytes) -> None:
+        if head.seq > seq:
+            self.short[head.account_id] = (head, seq)
+            return
         if head.seq != seq:
             what = f"its row says {head.seq} records, the last one there is {seq}"
         elif head.balance_micros != balance:
@@ -326,6 +340,9 @@ async def prove(database: Database, run: Run, rules: Rules, tally: Tally) -> Non
         await _walk_all(database, walk, tally)
     else:
         await _walk_since(database, walk, tally)
+    if walk.short:
+        async with database.connect() as db:
+            walk.judge_short(await record_store.edges(db, list(walk.short)))
     if walk.doubts:
         async with database.connect() as db:
             now = await account_store.seqs(db, list(walk.doubts))
@@ -378,11 +395,17 @@ async def _walk_since(database: Database, walk: _Walk, tally: Tally) -> None:
         for begin, high in begins
     ]
     async with database.connect() as db:
-        for stray in await record_store.strays(db, probed):
+        strays = await record_store.strays(db, probed)
+        # Gone, or have they left since it was read where the chain begins?
+        gone = [one.account_id for one in strays if one.stated_id is None and not one.as_stated]
+        left = await record_store.edges(db, gone) if gone else {}
+    walk.advance(left)
+    for stray in strays:
+        if stray.as_stated or (edge := left.get(stray.account_id)) is None or edge.seq < stray.seq:
             walk.stray(stray)
     moved = [Piece(begin.account_id, begin.seq, high) for begin, high in begins if high > begin.seq]
     unseen = {begin.account_id: begin for begin, _ in begins}
-    for pieces in _portions(moved, walk.rules.page_rows):
+    for pieces in portions(moved, walk.rules.page_rows):
         async with database.connect() as db:
             page = await record_store.pieces(db, pieces)
         await _walk_page(database, walk, page, tally)
@@ -395,21 +418,3 @@ async def _walk_since(database: Database, walk: _Walk, tally: Tally) -> None:
 def _unmoved(head: Head) -> Head:
     """Where an account stood that no statement has: it had not moved."""
     return Head(head.account_id, head.contra_account_id, 0, 0, b"", head.owner)
-
-
-def _portions(wanted: Sequence[Piece], most: int) -> Iterator[list[Piece]]:
-    """The pieces in portions of at most `most` records; a longer one is cut."""
-    portion: list[Piece] = []
-    room = most
-    for piece in wanted:
-        low = piece.low
-        while low < piece.high:
-            high = min(piece.high, low + room)
-            portion.append(Piece(piece.account_id, low, high))
-            room -= high - low
-            low = high
-            if not room:
-                yield portion
-                portion, room = [], most
-    if portion:
-        yield portion
