@@ -1,4 +1,4 @@
-"""Lists of some shards: a caller names one, or takes what there is while others are away, and is told which.
+"""Lists of some shards: a caller names one, or takes what there is while others are away, and learns which.
 
 In the metadata of a call, so that every list has it and no message changes. A call without it is answered
 whole or not at all, as services need it; commands ask so, because people look.
