@@ -261,6 +261,23 @@ VALID: dict[str, Correct] = {
         setattr(m, "link_s", 60),
     ),
     "BillService/DownloadBill": lambda m: setattr(m, "token", "t" * 43),
+    **dict.fromkeys(
+        ("BookService/ExportDebts", "BookService/ExportInvoices"),
+        lambda m: setattr(m, "day", "2026-11-20"),
+    ),
+    **dict.fromkeys(
+        (
+            "BookService/ExportTrialBalance",
+            "BookService/ReportIncome",
+            "BookService/ClosePeriod",
+        ),
+        lambda m: (
+            setattr(m, "first_day", "2026-11-20"),
+            setattr(m, "last_day", "2026-11-20"),
+            *(setattr(m, "by", "line") for _ in range("by" in m.DESCRIPTOR.fields_by_name)),
+        ),
+    ),
+    "BookService/ListPeriods": lambda m: setattr(m, "page_token", "2026-11-20.2026-11-20"),
     "BillService/ListBills": lambda m: setattr(m, "page_token", "2026-11-20.1"),
     **dict.fromkeys(
         (

@@ -28,6 +28,7 @@ READING: Final = frozenset(
     | {"balance", "accounts", "records", "notices", "export", "plan", "check", "tables", "diff"}
     | {"keys", "sessions", "tokens", "day", "days", "prove-archive"}
     | {"trade-day", "trade-days"}
+    | {"trial-balance", "income", "debts", "invoices", "periods"}
 )
 
 

@@ -14,6 +14,7 @@ from grpc import StatusCode, aio
 from typer.testing import CliRunner, Result
 
 from shoudan.finance.v1 import bill_service_pb2_grpc as bill_stubs
+from shoudan.finance.v1 import book_service_pb2_grpc as book_stubs
 from shoudan.finance.v1 import finance_service_pb2 as pb
 from shoudan.finance.v1 import finance_service_pb2_grpc as stubs
 from shoudan.finance.v1 import trade_service_pb2 as trade_pb
@@ -73,6 +74,7 @@ class FinanceHarness:
     stub: Any
     trade_stub: Any
     bill_stub: Any
+    book_stub: Any
     urls: DatabaseUrls
     ledger: LedgerHarness
     orders: OrderBook
@@ -184,6 +186,7 @@ async def opened(
                 stubs.FinanceServiceStub(channel),
                 trade_stubs.TradeServiceStub(channel),
                 bill_stubs.BillServiceStub(channel),
+                book_stubs.BookServiceStub(channel),
                 urls,
                 ledger,
                 orders,

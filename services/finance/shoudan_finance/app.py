@@ -7,6 +7,7 @@ from functools import partial
 from typing import Final
 
 from shoudan.finance.v1 import bill_service_pb2_grpc as bill_grpc
+from shoudan.finance.v1 import book_service_pb2_grpc as book_grpc
 from shoudan.finance.v1 import exception_service_pb2_grpc as exception_grpc
 from shoudan.finance.v1 import finance_service_pb2_grpc as pb_grpc
 from shoudan.finance.v1 import reconcile_service_pb2_grpc as reconcile_grpc
@@ -18,6 +19,7 @@ from shoudan_finance.context import Context
 from shoudan_finance.order_client import OrderClient
 from shoudan_finance.pay_client import PayClient
 from shoudan_finance.rpc.bill import BillServicer
+from shoudan_finance.rpc.book import BookServicer
 from shoudan_finance.rpc.exceptions import ExceptionServicer
 from shoudan_finance.rpc.finance import FinanceServicer
 from shoudan_finance.rpc.reconcile import ReconcileServicer
@@ -32,7 +34,7 @@ from shoudan_kit.service import App, Running, Service
 
 NAMES: Final = tuple(
     f"shoudan.finance.v1.{name}Service"
-    for name in ("Finance", "Trade", "Statement", "Reconcile", "Exception", "Bill")
+    for name in ("Finance", "Trade", "Statement", "Reconcile", "Exception", "Bill", "Book")
 )
 
 
@@ -56,6 +58,7 @@ async def start(app: App[FinanceSettings]) -> Running:
             ),
             partial(statement_grpc.add_StatementServiceServicer_to_server, statements),
             partial(bill_grpc.add_BillServiceServicer_to_server, BillServicer(context)),
+            partial(book_grpc.add_BookServiceServicer_to_server, BookServicer(context)),
         ),
         names=NAMES,
         handlers=HANDLERS,

@@ -29,3 +29,7 @@ EXCEPTION: Final = Command(
     "shoudan_finance.exception_commands:app",
     "Exceptions (差错): differences of the reconciliation, asked about, disputed, decided.",
 )
+BOOKS: Final = Command(
+    "shoudan_finance.book_commands:app",
+    "What the books say of a period (试算平衡、收入、应收应付、开票数据), and its closing (结账).",
+)

@@ -80,3 +80,9 @@ class FinanceSettings(TwoPersonsSettings):
         max_length=32,
         description="System whose accounts decisions about exceptions are posted to.",
     )
+    close_exceptions_max: int = Field(
+        0,
+        ge=0,
+        le=9999,
+        description="Undecided exceptions of a period, and of before it, with which it may be closed.",
+    )

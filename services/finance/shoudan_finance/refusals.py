@@ -57,6 +57,13 @@ class BillLinkNotFound(FinanceRefusal, code=Code.NOT_FOUND):
     """The token is for no file, or not any more."""
 
 
+class ExceptionsOpen(FinanceRefusal):
+    """Differences of the period wait for a decision: more than the settings allow."""
+
+    open: int
+    most: int
+
+
 class FieldInvalid(FinanceRefusal, code=Code.INVALID_ARGUMENT):
     """A field is missing or malformed."""
 

@@ -30,7 +30,8 @@ KEY: Final = Ed25519PrivateKey.generate()
 ORIGIN: Final = Origin("any")
 # What an operator may read. A method that is not here and not named as a read is one that changes something.
 READS: Final = {
-    "CheckPushes", "CheckRoute", "ExportAccountDays", "ExportBill",
+    "CheckPushes", "CheckRoute", "ExportAccountDays", "ExportBill", "ExportDebts",
+    "ExportInvoices", "ExportTrialBalance", "ListPeriods", "ReportIncome",
     "ExportAuditLog", "ExportMovements", "ExportRecords",
     "ExportRefunds", "ExportTrades", "GetAccount", "GetBalance",
     "GetCatalogue", "GetDay", "GetDictionary", "GetHistory", "GetImportKey", "GetLifecycle",

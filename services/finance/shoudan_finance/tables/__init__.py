@@ -52,7 +52,7 @@ METADATA: Final = metadata()
 add_proposal(METADATA)
 add_alone_call(METADATA)
 # Granted SELECT and INSERT only: a fact does not change.
-APPEND_ONLY: Final = ("account_fact", "movement", "trade", "trade_money", "bill_day")
+APPEND_ONLY: Final = ("account_fact", "movement", "trade", "trade_money", "bill_day", "period")
 
 OPEN: Final = literals(sorted(DAY.states - DAY.final))
 TRADES_OPEN: Final = literals(sorted(TRADE_DAY.states - TRADE_DAY.final))
@@ -476,4 +476,22 @@ EXCEPTION_TABLE: Final = Table(
         )
     )
     | lifecycles(status=EXCEPTION.moves),
+)
+
+PERIODS: Final = Table(
+    "period",
+    METADATA,
+    column("first_day", Date, "first day", key=True),
+    column("last_day", Date, "last day", key=True),
+    column("accounts", BigInteger, "accounts that the books have at its end"),
+    column("opening_micros", BigInteger, "期初余额合计, 10^-6 元"),
+    column("debits_micros", BigInteger, "支出合计, 10^-6 元, without a sign"),
+    column("credits_micros", BigInteger, "收入合计, 10^-6 元"),
+    column("closing_micros", BigInteger, "期末余额合计, 10^-6 元"),
+    column("digest", LargeBinary, "SHA-256 over its trial balance"),
+    column("closed_by", String(64), "who closed it"),
+    moment("close_time", "结账时间"),
+    CheckConstraint("last_day >= first_day", name="days"),
+    CheckConstraint("closing_micros = opening_micros - debits_micros + credits_micros", name="sum"),
+    comment="会计期间: closed days and months, and what they came to",
 )

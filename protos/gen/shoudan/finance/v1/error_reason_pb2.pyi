@@ -56,6 +56,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The token is for no file, or not any more. Code: NOT_FOUND."""
     ERROR_REASON_RUN_NOT_FOUND: _ErrorReason.ValueType  # 46
     """No such run of the reconciliation. Code: NOT_FOUND. Metadata: run_id."""
+    ERROR_REASON_EXCEPTIONS_OPEN: _ErrorReason.ValueType  # 25
+    """Exceptions of the period, or of before it, wait for a decision: more than the settings allow. Code: FAILED_PRECONDITION. Metadata: open, most."""
     ERROR_REASON_EXCEPTION_NOT_FOUND: _ErrorReason.ValueType  # 47
     """No such exception. Code: NOT_FOUND. Metadata: exception_id."""
     ERROR_REASON_EXCEPTION_DECIDED: _ErrorReason.ValueType  # 48
@@ -100,6 +102,8 @@ ERROR_REASON_BILL_LINK_NOT_FOUND: ErrorReason.ValueType  # 24
 """The token is for no file, or not any more. Code: NOT_FOUND."""
 ERROR_REASON_RUN_NOT_FOUND: ErrorReason.ValueType  # 46
 """No such run of the reconciliation. Code: NOT_FOUND. Metadata: run_id."""
+ERROR_REASON_EXCEPTIONS_OPEN: ErrorReason.ValueType  # 25
+"""Exceptions of the period, or of before it, wait for a decision: more than the settings allow. Code: FAILED_PRECONDITION. Metadata: open, most."""
 ERROR_REASON_EXCEPTION_NOT_FOUND: ErrorReason.ValueType  # 47
 """No such exception. Code: NOT_FOUND. Metadata: exception_id."""
 ERROR_REASON_EXCEPTION_DECIDED: ErrorReason.ValueType  # 48
