@@ -35,7 +35,7 @@ UNPAGED = {
     "ListAccountDays": "at most 366 days, of one account",
     "ExportAccountDays": "streamed by pages of a thousand, on from after_account_id",
     "ExportTrialBalance": "streamed in pages of a hundred holders",
-    "ReportIncome": "lines, channels and suppliers, which people write",
+    "ExportIncome": "lines, channels and suppliers, which people write",
     "ExportDebts": "streamed in pages of a hundred holders",
     "ExportInvoices": "of one day, streamed by pages of a thousand",
     "ExportBill": "streamed by pieces of 1 MiB, on from a piece",

@@ -268,7 +268,7 @@ VALID: dict[str, Correct] = {
     **dict.fromkeys(
         (
             "BookService/ExportTrialBalance",
-            "BookService/ReportIncome",
+            "BookService/ExportIncome",
             "BookService/ClosePeriod",
         ),
         lambda m: (

@@ -22,10 +22,15 @@ EN, ZH = pages("en"), pages("zh")
 
 
 def test_every_table_and_column_is_told() -> None:
-    for metadata in schemas().values():
+    for service, metadata in schemas().items():
+        begins = EN["tables.md"].index(f"\n## {service}\n")  # two services may name a table alike
+        of_service = EN["tables.md"][begins : EN["tables.md"].find("\n## ", begins + 1)]
         for table in metadata.tables.values():
-            start = EN["tables.md"].index(f"\n### {table.name}\n")
-            told = EN["tables.md"][start : EN["tables.md"].find("\n### ", start + 1)]
+            start = of_service.find(f"\n### {table.name}\n")
+            start, text = (start, of_service) if start >= 0 else (
+                EN["tables.md"].index(f"\n### {table.name}\n"), EN["tables.md"],
+            )  # fmt: skip
+            told = text[start : text.find("\n### ", start + 1)]
             assert [c.name for c in table.columns if f"| `{c.name}` |" not in told] == []
 
 

@@ -132,8 +132,8 @@ async def test_income_is_summed_by_line_channel_and_supplier(books: Books) -> No
         return (one.orders, *(amount // YUAN for amount in amounts), one.profit_micros // YUAN)
 
     async def income(by: str, first: date, last: date) -> dict[str, tuple[int, ...]]:
-        request = pb.ReportIncomeRequest(first_day=str(first), last_day=str(last), by=by)
-        stream = books.harness.book_stub.ReportIncome(request)
+        request = pb.ExportIncomeRequest(first_day=str(first), last_day=str(last), by=by)
+        stream = books.harness.book_stub.ExportIncome(request)
         return {one.key: shown(one) for one in await books.all(stream, "incomes")}
 
     first, last = books.days[0], books.days[-1]
@@ -147,8 +147,8 @@ async def test_income_is_summed_by_line_channel_and_supplier(books: Books) -> No
     assert await income("line", first, first) == {}
     said = await books.run("income", f"{first}..{last}", "--by", "channel")
     assert "channel c1: 2 orders, + 200 - 40 - 180 + 36: profit 20 元" in said.output
-    wrong = pb.ReportIncomeRequest(first_day=str(first), by="colour")
-    assert await refused(books.harness.book_stub.ReportIncome(wrong).read()) == "FIELD_INVALID"
+    wrong = pb.ExportIncomeRequest(first_day=str(first), by="colour")
+    assert await refused(books.harness.book_stub.ExportIncome(wrong).read()) == "FIELD_INVALID"
 
 
 async def test_debts_are_as_old_as_the_first_day_below_zero(books: Books) -> None:

@@ -79,9 +79,9 @@ def income(
 ) -> None:
     """What trades came to by line, channel or supplier: sales, refunds, costs, profit."""
     first, last = _period(which)
-    request = pb.ReportIncomeRequest(first_day=first, last_day=last, by=by)
+    request = pb.ExportIncomeRequest(first_day=first, last_day=last, by=by)
     found: list[pb.Income] = _run(
-        target, lambda stub: _all(stub.ReportIncome(request, timeout=REPORT_S), "incomes")
+        target, lambda stub: _all(stub.ExportIncome(request, timeout=REPORT_S), "incomes")
     )
     if as_csv:
         _csv(pb.Income, found)

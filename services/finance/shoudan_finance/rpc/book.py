@@ -37,15 +37,15 @@ class BookServicer(grpc_pb.BookServiceServicer):
             accounts = [filled(pb.AccountBalance, one) for one in page]
             yield pb.ExportTrialBalanceResponse(accounts=accounts)
 
-    async def ReportIncome(
-        self, request: pb.ReportIncomeRequest, context: RpcContext
-    ) -> AsyncIterator[pb.ReportIncomeResponse]:
+    async def ExportIncome(
+        self, request: pb.ExportIncomeRequest, context: RpcContext
+    ) -> AsyncIterator[pb.ExportIncomeResponse]:
         """Key by key."""
         first, last = _days(request.first_day, request.last_day)
         found = await reports.income(self._context, first, last, request.by)
         for start in range(0, len(found), reports.PAGE_ROWS):
             part = found[start : start + reports.PAGE_ROWS]
-            yield pb.ReportIncomeResponse(incomes=[filled(pb.Income, one) for one in part])
+            yield pb.ExportIncomeResponse(incomes=[filled(pb.Income, one) for one in part])
 
     async def ExportDebts(
         self, request: pb.ExportDebtsRequest, context: RpcContext

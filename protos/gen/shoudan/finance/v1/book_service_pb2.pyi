@@ -358,8 +358,8 @@ class ExportTrialBalanceResponse(_message.Message):
 Global___ExportTrialBalanceResponse: _TypeAlias = ExportTrialBalanceResponse  # noqa: Y015
 
 @_typing.final
-class ReportIncomeRequest(_message.Message):
-    """ReportIncomeRequest names a period."""
+class ExportIncomeRequest(_message.Message):
+    """ExportIncomeRequest names a period."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -385,11 +385,11 @@ class ReportIncomeRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ReportIncomeRequest: _TypeAlias = ReportIncomeRequest  # noqa: Y015
+Global___ExportIncomeRequest: _TypeAlias = ExportIncomeRequest  # noqa: Y015
 
 @_typing.final
-class ReportIncomeResponse(_message.Message):
-    """ReportIncomeResponse is a part of it."""
+class ExportIncomeResponse(_message.Message):
+    """ExportIncomeResponse is a part of it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -409,7 +409,7 @@ class ReportIncomeResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ReportIncomeResponse: _TypeAlias = ReportIncomeResponse  # noqa: Y015
+Global___ExportIncomeResponse: _TypeAlias = ExportIncomeResponse  # noqa: Y015
 
 @_typing.final
 class ExportDebtsRequest(_message.Message):

@@ -41,10 +41,10 @@ class BookServiceStub:
                 request_serializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ExportTrialBalanceRequest.SerializeToString,
                 response_deserializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ExportTrialBalanceResponse.FromString,
                 _registered_method=True)
-        self.ReportIncome = channel.unary_stream(
-                '/shoudan.finance.v1.BookService/ReportIncome',
-                request_serializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ReportIncomeRequest.SerializeToString,
-                response_deserializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ReportIncomeResponse.FromString,
+        self.ExportIncome = channel.unary_stream(
+                '/shoudan.finance.v1.BookService/ExportIncome',
+                request_serializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ExportIncomeRequest.SerializeToString,
+                response_deserializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ExportIncomeResponse.FromString,
                 _registered_method=True)
         self.ExportDebts = channel.unary_stream(
                 '/shoudan.finance.v1.BookService/ExportDebts',
@@ -81,8 +81,8 @@ class BookServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ReportIncome(self, request, context):
-        """ReportIncome sums the trades of a period by line, down channel or supplier. Errors: TRADE_DAY_NOT_FOUND, TRADE_DAY_INCOMPLETE, FIELD_INVALID.
+    def ExportIncome(self, request, context):
+        """ExportIncome sums the trades of a period by line, down channel or supplier. Errors: TRADE_DAY_NOT_FOUND, TRADE_DAY_INCOMPLETE, FIELD_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -127,10 +127,10 @@ def add_BookServiceServicer_to_server(servicer, server):
                     request_deserializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ExportTrialBalanceRequest.FromString,
                     response_serializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ExportTrialBalanceResponse.SerializeToString,
             ),
-            'ReportIncome': grpc.unary_stream_rpc_method_handler(
-                    servicer.ReportIncome,
-                    request_deserializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ReportIncomeRequest.FromString,
-                    response_serializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ReportIncomeResponse.SerializeToString,
+            'ExportIncome': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportIncome,
+                    request_deserializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ExportIncomeRequest.FromString,
+                    response_serializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ExportIncomeResponse.SerializeToString,
             ),
             'ExportDebts': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportDebts,
@@ -193,7 +193,7 @@ class BookService:
             _registered_method=True)
 
     @staticmethod
-    def ReportIncome(request,
+    def ExportIncome(request,
             target,
             options=(),
             channel_credentials=None,
@@ -206,9 +206,9 @@ class BookService:
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/shoudan.finance.v1.BookService/ReportIncome',
-            shoudan_dot_finance_dot_v1_dot_book__service__pb2.ReportIncomeRequest.SerializeToString,
-            shoudan_dot_finance_dot_v1_dot_book__service__pb2.ReportIncomeResponse.FromString,
+            '/shoudan.finance.v1.BookService/ExportIncome',
+            shoudan_dot_finance_dot_v1_dot_book__service__pb2.ExportIncomeRequest.SerializeToString,
+            shoudan_dot_finance_dot_v1_dot_book__service__pb2.ExportIncomeResponse.FromString,
             options,
             channel_credentials,
             insecure,

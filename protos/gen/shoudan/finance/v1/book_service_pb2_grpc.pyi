@@ -22,8 +22,8 @@ class BookServiceStub:
     """ExportTrialBalance streams what each account had before a period, moved in it and had after it, by ident, eid and account. Errors:
     DAY_NOT_FOUND, DAY_INCOMPLETE, FIELD_INVALID.
     """
-    ReportIncome: _aio.UnaryStreamMultiCallable[_book_service_pb2.ReportIncomeRequest, _book_service_pb2.ReportIncomeResponse]
-    """ReportIncome sums the trades of a period by line, down channel or supplier. Errors: TRADE_DAY_NOT_FOUND, TRADE_DAY_INCOMPLETE, FIELD_INVALID."""
+    ExportIncome: _aio.UnaryStreamMultiCallable[_book_service_pb2.ExportIncomeRequest, _book_service_pb2.ExportIncomeResponse]
+    """ExportIncome sums the trades of a period by line, down channel or supplier. Errors: TRADE_DAY_NOT_FOUND, TRADE_DAY_INCOMPLETE, FIELD_INVALID."""
     ExportDebts: _aio.UnaryStreamMultiCallable[_book_service_pb2.ExportDebtsRequest, _book_service_pb2.ExportDebtsResponse]
     """ExportDebts streams accounts below zero at the end of a day and since when: of channels what we are owed, of suppliers what we owe. Errors:
     DAY_NOT_FOUND, DAY_INCOMPLETE.
@@ -55,12 +55,12 @@ class BookServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def ReportIncome(
+    def ExportIncome(
         self,
-        request: _book_service_pb2.ReportIncomeRequest,
-        context: _aio.ServicerContext[_book_service_pb2.ReportIncomeRequest, _abc.AsyncIterator[_book_service_pb2.ReportIncomeResponse]],
-    ) -> _abc.AsyncIterator[_book_service_pb2.ReportIncomeResponse]:
-        """ReportIncome sums the trades of a period by line, down channel or supplier. Errors: TRADE_DAY_NOT_FOUND, TRADE_DAY_INCOMPLETE, FIELD_INVALID."""
+        request: _book_service_pb2.ExportIncomeRequest,
+        context: _aio.ServicerContext[_book_service_pb2.ExportIncomeRequest, _abc.AsyncIterator[_book_service_pb2.ExportIncomeResponse]],
+    ) -> _abc.AsyncIterator[_book_service_pb2.ExportIncomeResponse]:
+        """ExportIncome sums the trades of a period by line, down channel or supplier. Errors: TRADE_DAY_NOT_FOUND, TRADE_DAY_INCOMPLETE, FIELD_INVALID."""
 
     @_abc_1.abstractmethod
     def ExportDebts(
