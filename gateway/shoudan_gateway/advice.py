@@ -92,7 +92,7 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
     "BALANCE_TOO_LOW": Meaning(_N, "余额不足", "the account has too little"),
     "REFUND_ORDER_NOT_FOUND": Meaning(_N, "订单不存在或配置错误", "there is no order to refund"),
     "MANDATORY_ORDER_NOT_FOUND": Meaning(_N, "订单不存在", "there is no order to refund"),
-    "ORDER_NOT_SUCCEEDED": Meaning(_A, "订单未成功", "the order has not succeeded: query it"),
+    "ORDER_NOT_SUCCEEDED": Meaning(_R, "订单未成功", "the order has not succeeded: later"),
     "PARTIAL_REFUND_REFUSED": Meaning(_N, "不支持部分退款", "it is refunded whole or not at all"),
     "NOT_REFUNDABLE": Meaning(_N, "不支持退款", "the product cannot be refunded"),
     "REFUND_NUM_TOO_HIGH": Meaning(_N, "退款数量错误", "more than was delivered"),
