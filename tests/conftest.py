@@ -18,6 +18,7 @@ from shoudan_kit import metrics
 from shoudan_kit.embedded import DatabaseUrls, Nats, Postgres
 from shoudan_kit.process.child import Child
 from shoudan_kit.process.gc_tuning import tune_gc
+from tests import dropped
 from tests.preloaded import Nursery, started
 from tests.shard_maps import MapMaker, Maps
 from tests.shares import Shares, rank
@@ -97,6 +98,14 @@ async def postgres() -> AsyncIterator[Postgres]:
         yield server
 
 
+@pytest.fixture(scope="module", autouse=True)
+async def dropped_databases() -> AsyncIterator[None]:
+    """What a module makes goes with it; before everything else of the module, so it ends last."""
+    begun = dropped.mark()
+    yield
+    await dropped.drop_since(begun)
+
+
 @pytest.fixture(scope="session")
 async def nats() -> AsyncIterator[Nats]:
     """A NATS server with JetStream of this run."""
@@ -119,6 +128,7 @@ async def new_database(postgres: Postgres) -> Databases:
                 templates[service] = await _template(postgres, service)
         database = f"{service}_{secrets.token_hex(4)}"
         await postgres.create_database(database, service=service, template=templates[service])
+        dropped.note(postgres, database)
         return postgres.urls(service, database)
 
     return make

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from shoudan_kit.db.migrate import role_of, upgrade
 from shoudan_kit.db.shard_map import parse
 from shoudan_kit.embedded import DatabaseUrls, Postgres
+from tests import dropped
 
 Maps = Callable[[str, int], Awaitable[tuple[DatabaseUrls, Path]]]
 
@@ -56,6 +57,7 @@ class MapMaker:
         copies = [f"{service}_{secrets.token_hex(4)}" for _ in templates]
         for copy, template in zip(copies, templates, strict=True):
             await self._postgres.create_database(copy, service=service, template=template)
+            dropped.note(self._postgres, copy)
         own, two = (self._postgres.urls(service, copy) for copy in copies)
         file = self._folder() / "shards.toml"
         file.write_text(shard_map(shards, two))
