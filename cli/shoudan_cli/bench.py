@@ -145,6 +145,27 @@ def erp(
 
 
 @app.command()
+def reconcile(
+    lines: Annotated[
+        int, typer.Option(min=1_000, max=5_000_000, help="Of the statement, and trades of ours.")
+    ] = 100_000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """A statement imported and matched with as many trades; every difference must be found."""
+    from dataclasses import asdict
+
+    from shoudan_cli import bench_reconcile
+
+    figures = _measured(bench_reconcile.bench(lines, _say))
+    if as_json:
+        console.print_json(data=asdict(figures))
+    else:
+        console.print(figures)
+    if not figures.found_equals_made:
+        raise typer.Exit(1)
+
+
+@app.command()
 def capacity(
     file: Annotated[Path, typer.Argument(help="Measurements, as --measure writes them.")],
     rate: Annotated[int, typer.Option(min=1, help="Orders a second to plan for.")] = 50_000,
