@@ -18,7 +18,7 @@ import orjson
 from shoudan.pay.v1 import ledger_service_pb2 as pay
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
 from shoudan_cli.bench_layout import Layout
-from shoudan_cli.bench_parts import pgbench, pgbench_tps, preallocate_wal
+from shoudan_cli.bench_parts import cpu_s, pgbench, pgbench_tps, preallocate_wal
 from shoudan_cli.clients import Clients, Failed
 from shoudan_cli.cpu import Usage, usage
 from shoudan_cli.footprint import Footprint, PerOrder, between, look, memory_mib
@@ -60,13 +60,17 @@ class Figures:
 
     A lifecycle is complete when the order is final, its supplier paid and its partner notified. Times are
     from the request to the notify. `total` leaves out the sandbox and the load generator, which play
-    the outside world. `memory_mib` is that of each process at the end of the window.
+    the outside world. `cost_ratio` is that by `tpcb_cpu_us`, what the server spends on a transaction of
+    TPC-B in the same run, so it compares builds on machines that differ. `memory_mib` is that of each
+    process at the end of the window.
     """
 
     lifecycles_per_s: float
     cpu_us_per_order: dict[str, float]
     tpcb_tps: float
     ratio: float
+    tpcb_cpu_us: float
+    cost_ratio: float
     p50_ms: float
     p99_ms: float
     memory_mib: dict[str, float]
@@ -130,22 +134,25 @@ async def bench(
         say(
             f"{measured['placed']} placed, {measured['refused']} refused {measured['reasons']}, {checks}"
         )
-        tps = await _tpcb(system, seconds)
+        tpcb = await _tpcb(system, seconds)
     if not (checks.all_final and checks.ledger_verified and checks.fulfilled_once):
         raise ChecksFailed(checks)
-    return _figures(measured, first, last, tps, checks)
+    return _figures(measured, first, last, tpcb, checks)
 
 
-def _figures(measured: Any, first: Mark, last: Mark, tps: float, checks: Checks) -> Figures:
+def _figures(measured: Any, first: Mark, last: Mark, tpcb: _Tpcb, checks: Checks) -> Figures:
     count = last.complete - first.complete
     rate = count / (last.at_s - first.at_s)
     spent = {name: (last.cpu[name] - first.cpu[name]) * 1e6 / max(1, count) for name in last.cpu}
     each = {name: round(value, 1) for name, value in spent.items()}
+    total = sum(spent[name] for name in OWN)
     return Figures(
         lifecycles_per_s=round(rate, 1),
-        cpu_us_per_order={"total": round(sum(spent[name] for name in OWN), 1), **each},
-        tpcb_tps=round(tps, 1),
-        ratio=round(rate / tps, 3),
+        cpu_us_per_order={"total": round(total, 1), **each},
+        tpcb_tps=round(tpcb.per_s, 1),
+        ratio=round(rate / tpcb.per_s, 3),
+        tpcb_cpu_us=round(tpcb.cpu_us, 1),
+        cost_ratio=round(total / tpcb.cpu_us, 2),
         p50_ms=round(measured["p50_ms"], 1),
         p99_ms=round(measured["p99_ms"], 1),
         memory_mib=last.memory_mib,
@@ -243,10 +250,21 @@ async def _fulfilled_once(system: System, placed: int) -> bool:
     return journal["fulfilled"] == placed and journal["fulfilled_twice_count"] == 0
 
 
-async def _tpcb(system: System, seconds: float) -> float:
-    """Transactions per second of pgbench's own TPC-B on the same server."""
+@dataclass(frozen=True, slots=True)
+class _Tpcb:
+    """pgbench's own TPC-B on the same server: transactions a second, and the server's CPU for one."""
+
+    per_s: float
+    cpu_us: float
+
+
+async def _tpcb(system: System, seconds: float) -> _Tpcb:
     async with system.postgres.admin() as db:
         await db.execute("CREATE DATABASE bench")
     await pgbench(system.postgres, "bench", f"-i -q -s {PGBENCH_SCALE}")
-    words = f"-n -M prepared -c {PGBENCH_CLIENTS} -j 2 -T {max(1, round(seconds))}"
-    return await pgbench_tps(system.postgres, "bench", words)
+    whole_s = max(1, round(seconds))
+    words = f"-n -M prepared -c {PGBENCH_CLIENTS} -j 2 -T {whole_s}"
+    roots = [system.supervisor.pid("postgres")]
+    began_s = cpu_s(roots)
+    per_s = await pgbench_tps(system.postgres, "bench", words)
+    return _Tpcb(per_s, (cpu_s(roots) - began_s) * 1e6 / (per_s * whole_s))

@@ -19,6 +19,11 @@ _ROWS: Final = """
 """
 _BACKENDS: Final = "SELECT pid, datname FROM pg_stat_activity WHERE datname IS NOT NULL"
 _WAL: Final = "SELECT CAST(pg_current_wal_lsn() - '0/0' AS bigint)"
+_WORK: Final = """
+    SELECT CAST(sum(xact_commit) AS bigint) AS commits, CAST(sum(tup_inserted) AS bigint) AS inserted,
+        CAST(sum(tup_updated) AS bigint) AS updated, CAST(sum(tup_deleted) AS bigint) AS deleted
+    FROM pg_stat_database WHERE datname IS NOT NULL
+"""
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _LOOPBACK: Final = "lo:"
 
@@ -31,6 +36,7 @@ class Footprint:
     rows_bytes: Mapping[str, int]
     loopback_bytes: int
     backends: Mapping[int, tuple[str, float]]  # database and seconds by process number
+    work: Mapping[str, int]  # transactions committed, rows inserted, updated and deleted
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +44,15 @@ class PerOrder:
     """What lies between two looks, for one order. Rows are before any vacuum, indexes included.
 
     `loopback_bytes` counts whatever this machine sends to itself: HTTP, gRPC and NATS of the system, of its
-    load and of others; an embedded PostgreSQL is reached by Unix sockets and is not in it.
+    load and of others; an embedded PostgreSQL is reached by Unix sockets and is not in it. Of `work` a
+    session tells once a second at most, and what does not write commits, too.
     """
 
     wal_bytes: float
     rows_bytes: Mapping[str, float]
     loopback_bytes: float
     database_cpu_us: Mapping[str, float]
+    work: Mapping[str, float]
 
 
 async def look(admin: Any, services: Sequence[str]) -> Footprint:
@@ -52,12 +60,13 @@ async def look(admin: Any, services: Sequence[str]) -> Footprint:
     async with admin() as db:
         wal: int = await db.fetchval(_WAL)
         backends = {row["pid"]: row["datname"] for row in await db.fetch(_BACKENDS)}
+        work = dict(await db.fetchrow(_WORK))
     rows: dict[str, int] = {}
     for name in services:
         async with admin(f"shoudan_{name}") as db:
             rows[name] = await db.fetchval(_ROWS)
     seconds = {pid: (database, _seconds(pid)) for pid, database in backends.items()}
-    return Footprint(wal, rows, _loopback(), seconds)
+    return Footprint(wal, rows, _loopback(), seconds, work)
 
 
 def between(first: Footprint, last: Footprint, orders: int) -> PerOrder:
@@ -77,6 +86,7 @@ def between(first: Footprint, last: Footprint, orders: int) -> PerOrder:
         database_cpu_us={
             name: round(cpu[name] * 1e6 / count, 1) for name in last.rows_bytes if name in cpu
         },
+        work={name: round((last.work[name] - first.work[name]) / count, 2) for name in last.work},
     )
 
 

@@ -75,10 +75,17 @@ def test_the_command_prints_the_page_of_a_file_and_refuses_another(tmp_path: Pat
 
 
 def test_what_lies_between_two_looks_is_divided_by_the_orders() -> None:
-    first = Footprint(1_000, {"order": 100}, 50, {7: ("shoudan_order", 1.0)})
+    first = Footprint(
+        1_000, {"order": 100}, 50, {7: ("shoudan_order", 1.0)}, {"commits": 10, "inserted": 30}
+    )
     last = Footprint(
-        5_000, {"order": 300}, 90, {7: ("shoudan_order", 1.5), 8: ("shoudan_order", 0.5)}
+        5_000,
+        {"order": 300},
+        90,
+        {7: ("shoudan_order", 1.5), 8: ("shoudan_order", 0.5)},
+        {"commits": 12, "inserted": 110},
     )
     found = between(first, last, 4)
     assert (found.wal_bytes, found.rows_bytes, found.loopback_bytes) == (1_000, {"order": 50}, 10)
     assert found.database_cpu_us == {"order": 250_000}
+    assert found.work == {"commits": 0.5, "inserted": 20}
