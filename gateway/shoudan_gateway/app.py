@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final, cast
 
 import msgspec
@@ -80,12 +81,25 @@ def served(
     return [one for one in allowed if one.role != INTERNAL], inner
 
 
-def pages(shown: list[Partner]) -> dict[str, Outbound]:
+def pages(shown: list[Partner], base_url: str) -> dict[str, Outbound]:
     """What is served without a partner."""
+    document = openapi.document(shown, base_url)
     return {
-        "/openapi.json": Outbound(200, msgspec.json.encode(openapi.document(shown)), JSON),
+        "/openapi.json": Outbound(200, msgspec.json.encode(document), JSON),
         advice.PAGE: Outbound(200, advice.page().encode(), MARKDOWN),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One listener: what it serves and where."""
+
+    partners: list[Partner]
+    pages: dict[str, Outbound]
+    log: RequestLog | None
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
 
 
 async def start(app: App[GatewaySettings]) -> Running:
@@ -111,33 +125,22 @@ async def start(app: App[GatewaySettings]) -> Running:
     internal = InternalAccess(
         admission, app.tokens.caller_of, mode_of(settings), settings.ledger_ident
     )
-    outer, inner = served(partners.load(), settings)
     log = RequestLog(
         ask, channels.exists, settings.request_log_flush_s, settings.request_log_waiting_max
     )
-    noting = log if settings.request_log else None
-    sites = [
-        Site(
-            Gateway(
-                settings, shown, backend, admission, internal, limits, pages(shown), of_pay, noted
-            ),
-            settings,
-            host,
-            port,
-            tls,
-        )
-        for shown, host, port, tls, noted in (
-            (outer, settings.listen_host, settings.listen_port, None, noting),
-            (inner, settings.internal_host, settings.internal_port, _internal_tls(app), None),
-        )
-    ]
-    for site in sites:
-        await site.start()
+
+    def site(at: _Place) -> Site:
+        parts = settings, at.partners, backend, admission, internal, limits, at.pages, of_pay
+        return Site(Gateway(*parts, at.log), settings, at.host, at.port, at.tls)
+
+    sites = [site(one) for one in _places(app, log if settings.request_log else None)]
+    for one in sites:
+        await one.start()
     _log.info("listening", port=sites[0].port, internal_port=sites[1].port)
 
     async def close() -> None:
         await asyncio.sleep(settings.lame_duck_s)
-        await asyncio.gather(*(site.stop() for site in sites))
+        await asyncio.gather(*(one.stop() for one in sites))
         await log.flush()
         await backend.aclose()
 
@@ -146,6 +149,19 @@ async def start(app: App[GatewaySettings]) -> Running:
         background=(of_order.run, of_pay.run, channels.run, health.run, exchange.run, log.run),
         closers=(close,),
         checks={"catalogue": channels.ready, "backends": health.ready},
+    )
+
+
+def _places(app: App[GatewaySettings], log: RequestLog | None) -> tuple[_Place, _Place]:
+    """The outer listener, whose requests are logged, and the internal one."""
+    one = app.settings
+    outer, inner = served(partners.load(), one)
+    at = pages(outer, one.public_base_url)
+    return (
+        _Place(outer, at, log, one.listen_host, one.listen_port),
+        _Place(
+            inner, pages(inner, ""), None, one.internal_host, one.internal_port, _internal_tls(app)
+        ),
     )
 
 

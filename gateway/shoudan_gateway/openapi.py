@@ -7,14 +7,15 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any, Final
 
+from shoudan_gateway import openapi_parts
 from shoudan_gateway.protocol import Endpoint, Field, Partner, Sink
 
 FORM: Final = "application/x-www-form-urlencoded"
 JSON: Final = "application/json"
 
 
-def document(partners: Iterable[Partner]) -> dict[str, Any]:
-    """The whole document of one listener."""
+def document(partners: Iterable[Partner], base_url: str = "") -> dict[str, Any]:
+    """The whole document of one listener; `base_url`: where partners reach it."""
     paths: dict[str, Any] = {}
     errors = {"Error": _error()}
     for partner in partners:
@@ -27,6 +28,9 @@ def document(partners: Iterable[Partner]) -> dict[str, Any]:
                     for method in sorted(endpoint.methods)
                 }
             )
+    servers = {"servers": [{"url": base_url}]} if base_url else {}
+    # What is sent to channels stands where channels call.
+    sent = {"webhooks": openapi_parts.notifies()} if "/order/request" in paths else {}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -35,8 +39,14 @@ def document(partners: Iterable[Partner]) -> dict[str, Any]:
             "description": "Parameters may come as query string, form or JSON; a form wins over the query, "
             "the query over JSON. Errors: see Error.",
         },
+        **servers,
         "paths": paths,
-        "components": {"schemas": errors},
+        **sent,
+        "components": {
+            "schemas": errors,
+            "headers": openapi_parts.HEADERS,
+            "securitySchemes": openapi_parts.SECURITY_SCHEMES,
+        },
     }
 
 
@@ -65,10 +75,15 @@ def _operation(
         "summary": endpoint.title,
         "description": f"Source: {endpoint.source}",
         "tags": [partner.name],
+        "security": openapi_parts.security(partner),
         "responses": {
-            "200": {"description": "the documented answer"},
+            "200": {
+                "description": "the documented answer",
+                "headers": openapi_parts.of_success(endpoint),
+            },
             "default": {
                 "description": "the documented refusal",
+                "headers": openapi_parts.headers(*openapi_parts.OF_ERRORS),
                 "content": {
                     JSON: {"schema": {"$ref": f"#/components/schemas/{_error_name(partner)}"}}
                 },

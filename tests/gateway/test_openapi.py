@@ -6,14 +6,19 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from shoudan_gateway.openapi import document
 from shoudan_gateway.partners import load
 from shoudan_gateway.protocol import Caller, Endpoint, Inbound, Malformed
+from shoudan_order import notify_words
+from shoudan_order.states import NotifyStatus, OrderStatus
+from shoudan_order.store.rows import NotifyRow
 
 PARTNERS = load()
 DOCUMENT = document(PARTNERS.values())
@@ -135,3 +140,67 @@ def test_every_member_that_is_told_is_read(endpoint) -> None:
         with pytest.raises(Malformed) as raised:
             endpoint.read(inbound)
         assert raised.value.name == name
+
+
+def test_every_operation_says_how_its_caller_proves_itself() -> None:
+    schemes = DOCUMENT["components"]["securitySchemes"]
+    used: set[str] = set()
+    for path, _, operation in operations():
+        ways = operation["security"]
+        assert ways, path
+        used |= {name for way in ways for name in way}
+    assert used == set(schemes)
+    paths = DOCUMENT["paths"]
+    assert paths["/order/request"]["post"]["security"] == [{"channel_signature": []}, {}]
+    assert paths["/goofish/order/detail"]["post"]["security"] == [{"platform_signature": []}]
+    assert paths["/api/v1.0.0/pay"]["post"]["security"] == [{"bearer_token": []}]
+    assert paths["/account/query"]["get"]["security"] == [{"bearer_token": []}]
+
+
+def test_answers_name_the_headers_that_the_gateway_sends() -> None:
+    known = DOCUMENT["components"]["headers"]
+    for _, _, operation in operations():
+        for answer in operation["responses"].values():
+            for name, one in answer["headers"].items():
+                assert one == {"$ref": f"#/components/headers/{name}"}
+                assert name in known
+    paths = DOCUMENT["paths"]
+    writes = paths["/order/request"]["post"]["responses"]
+    assert "Idempotent-Replayed" in writes["200"]["headers"]
+    assert {"X-Error-Code", "X-Error-Advice"} <= set(writes["default"]["headers"])
+    asks = paths["/order/query"]["get"]["responses"]
+    assert "Idempotent-Replayed" not in asks["200"]["headers"]
+
+
+async def test_the_headers_of_an_answer_are_those_of_the_document(open_gateway: Any) -> None:
+    front = await open_gateway(public_base_url="https://pay.example.com")
+    status, told = await front.ask("/openapi.json")
+    assert (status, told["servers"]) == (200, [{"url": "https://pay.example.com"}])
+    documented = told["paths"]["/order/query"]["get"]["responses"]["default"]["headers"]
+    url = f"{front.url}/order/query?channel_no=test&request_no=nope"
+    async with front.http.get(url) as answer:
+        sent = {name for name in documented if name in answer.headers}
+    assert sent == {"X-Request-Id", "X-Error-Code", "X-Error-Advice"}
+    async with front.http.get(front.internal_url + "/openapi.json") as answer:
+        inner = await answer.json()
+    assert not {"servers", "webhooks"} & set(inner)
+
+
+@pytest.mark.parametrize("words", [False, True])
+def test_a_notify_is_what_its_webhook_says(words: bool) -> None:
+    """The body as the order service makes it, against the schema that partners are given."""
+    hooks = DOCUMENT["webhooks"]
+    for name, refund_id in (("orderEnded", 0), ("refundEnded", 9)):
+        content = hooks[name]["post"]["requestBody"]["content"]["application/json"]
+        body = json.loads(notify_words.body_of(notify_row(refund_id), words=words))
+        for one in (body, content["example"]):
+            jsonschema.validate(one, content["schema"])
+        assert set(body) <= set(content["schema"]["properties"])
+
+
+def notify_row(refund_id: int) -> NotifyRow:
+    now = datetime.now(UTC)
+    return NotifyRow(
+        1, 7, refund_id, "test", "r1", "http://a.example/", 0, 10, NotifyStatus.NOT_STARTED,
+        OrderStatus.FAILED, "f1", 1, 0, "900", "订单失败", now, None, "", "", 1, now,
+    )  # fmt: skip
