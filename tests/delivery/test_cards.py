@@ -30,6 +30,7 @@ TABLES = (
     "vds_order_notify",
     "vds_order_exp",
     "vds_card",
+    "vds_card_missing",
     "event",
     "outbox",
     "task",

@@ -202,6 +202,27 @@ async def test_a_kind_of_goods_that_runs_out_is_counted(running: House, stock: S
     assert low() == 1
 
 
+async def test_what_runs_out_and_comes_again_is_reported_once_each(
+    running: House, stock: Stock
+) -> None:
+    def reported() -> list[tuple[str, str, int, bool]]:
+        return [
+            (one.channel_no, one.carrier_no, one.face_micros, one.available)
+            for one in running.orders.prices
+        ]
+
+    await stock.take(table(numbered(2)))
+    await eventually(lambda: reported() == [("own", "ZSH", FACE_MICROS, True)], 15)
+    (two,) = await buy(running, 2)
+    await running.ends(two, CLASS)
+    await eventually(lambda: reported()[1:] == [("own", "ZSH", FACE_MICROS, False)], 15)
+    await stock.take(table(numbered(1, 3)), name="i2")
+    await eventually(lambda: reported()[2:] == [("own", "ZSH", FACE_MICROS, True)], 15)
+    stamps = [one.as_of.ToNanoseconds() for one in running.orders.prices]
+    assert stamps == sorted(stamps)
+    assert {one.version for one in running.orders.prices} == {0}
+
+
 async def test_of_200_racing_orders_as_many_succeed_as_there_are_cards(
     running: House, stock: Stock
 ) -> None:

@@ -287,6 +287,31 @@ async def test_no_stock_takes_a_product_off_and_stock_puts_it_back(harness: Orde
     assert order_id
 
 
+async def test_what_our_own_stock_has_holds_without_a_rule_for_all_of_a_face(
+    harness: OrderHarness,
+) -> None:
+    def stock(*, available: bool, face: int = 200, seconds: int = 0) -> pb.StatedPrice:
+        made = message(0, available=available, carrier_no="ZSH", face_micros=face * YUAN)
+        made.product = f"ZSH/{face}"
+        made.as_of.FromDatetime(datetime.now(UTC) + timedelta(seconds=seconds))
+        return made
+
+    await ruled(harness, "ignore")
+    version = harness.context.catalogue.version
+    assert await told(harness, stock(available=False, face=100)) == ["unknown"]
+    assert await told(harness, stock(available=True)) == ["same"]
+    assert harness.context.catalogue.version == version
+    assert await told(harness, stock(available=False, seconds=1)) == ["taken"]
+    assert not harness.context.catalogue.up_products[300].enabled
+    assert await told(harness, stock(available=True)) == ["late"]
+    shown = await harness.catalogue.ListProducts(
+        pb.ListProductsRequest(channel_no="test", since_version=version)
+    )
+    assert [(one.product_id, one.in_stock) for one in shown.products] == [(300, False)]
+    assert await told(harness, stock(available=True, seconds=2)) == ["taken"]
+    assert harness.context.catalogue.up_products[300].enabled
+
+
 async def test_a_price_comes_into_force_at_its_time_unless_a_newer_one_replaces_it(
     harness: OrderHarness, postgres: Postgres
 ) -> None:

@@ -30,6 +30,7 @@ from shoudan_delivery.senders.sender import Sender
 from shoudan_delivery.senders.shared_limits import SharedLimits
 from shoudan_delivery.states import SupplierState
 from shoudan_delivery.stock import Stock, watch_forever
+from shoudan_delivery.stock_states import StockStates
 from shoudan_delivery.store import suppliers as supplier_store
 from shoudan_delivery.store.retention import DELIVERIES
 from shoudan_delivery.store.rows import Supplier
@@ -141,7 +142,11 @@ def _background(
         return [*exchange]
     # A process that takes calls alone asks no supplier for its balance or prices.
     asking = (
-        [Balances(app, suppliers).watch_forever, PricePolls(app, suppliers).poll_forever]
+        [
+            Balances(app, suppliers).watch_forever,
+            PricePolls(app, suppliers).poll_forever,
+            StockStates(app, suppliers).follow_forever,
+        ]
         if "tasks" in app.roles
         else []
     )

@@ -54,6 +54,9 @@ class StatedPrice(msgspec.Struct, frozen=True, omit_defaults=True):
     price_micros: int | None = None
     available: bool | None = None
     from_time: datetime | None = None
+    # Of our own stock: every product of this carrier and face.
+    carrier_no: str = ""
+    face_micros: int = 0
 
 
 class Prices(msgspec.Struct):

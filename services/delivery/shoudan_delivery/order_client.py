@@ -47,6 +47,8 @@ def _stated(one: StatedPrice) -> catalogue_pb.StatedPrice:
         version=one.version,
         price_micros=one.price_micros,
         available=one.available,
+        carrier_no=one.carrier_no,
+        face_micros=one.face_micros,
     )
     made.as_of.FromDatetime(one.as_of.astimezone(UTC))
     if one.from_time is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -176,6 +176,35 @@ SELECT channel_no, carrier_no, face_micros,
         AND expire_time > shoudan_now()) AS first_expiry
 FROM kinds LIMIT {KINDS_MAX}
 """)
+
+
+# One step of an index for each kind of goods ever imported, and one more for the card that is good longest.
+_STATES = statement(f"""
+WITH RECURSIVE kinds AS (
+    (SELECT channel_no, carrier_no, face_micros FROM vds_card WHERE import_no <> ''
+        ORDER BY channel_no, carrier_no, face_micros LIMIT 1)
+    UNION ALL
+    SELECT later.channel_no, later.carrier_no, later.face_micros FROM kinds CROSS JOIN LATERAL (
+        SELECT card.channel_no, card.carrier_no, card.face_micros FROM vds_card card
+        WHERE card.import_no <> '' AND (card.channel_no, card.carrier_no, card.face_micros)
+            > (kinds.channel_no, kinds.carrier_no, kinds.face_micros)
+        ORDER BY card.channel_no, card.carrier_no, card.face_micros LIMIT 1) later
+)
+SELECT channel_no, carrier_no, face_micros, shoudan_now() AS now,
+    coalesce((SELECT {_GOOD} FROM vds_card card WHERE {_SAME} AND status = {CardStatus.STOCKED}
+        ORDER BY card.expire_time DESC, card.card_id DESC LIMIT 1), false) AS there
+FROM kinds LIMIT {KINDS_MAX}
+""")
+
+
+async def states(db: AsyncConnection) -> tuple[datetime, dict[Goods, bool]]:
+    """The database's time, and whether there is a card of each kind of goods ever imported."""
+    found: dict[Goods, bool] = {}
+    now = datetime.now(UTC)
+    for row in await db.execute(_STATES):
+        found[Goods(row.channel_no, row.carrier_no, row.face_micros)] = row.there
+        now = row.now
+    return now, found
 
 
 async def insert(

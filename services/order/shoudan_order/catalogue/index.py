@@ -58,6 +58,16 @@ class Catalogue:
         return made
 
     @cached_property
+    def stocked_as(self) -> Mapping[tuple[str, str, int], Sequence[int]]:
+        """By supplier, carrier and face, our products; gathered once for each version."""
+        made: dict[tuple[str, str, int], list[int]] = {}
+        for product_id, product in sorted(self.up_products.items()):
+            channel_no = self.up_shelves[product.shelf_id].channel_no
+            key = channel_no, product.carrier_no, product.face_micros
+            made.setdefault(key, []).append(product_id)
+        return made
+
+    @cached_property
     def sold_to(self) -> Mapping[str, Sequence[int]]:
         """By channel, the numbers of what it may buy, ascending; gathered once for each version."""
         made: dict[str, list[int]] = {}

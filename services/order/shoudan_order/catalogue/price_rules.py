@@ -54,6 +54,9 @@ class Stated(msgspec.Struct, frozen=True):
     price_micros: int | None = None
     available: bool | None = None
     from_time: datetime | None = None
+    # Of our own stock: every product of this carrier and face, whatever its rule.
+    carrier_no: str = ""
+    face_micros: int = 0
 
 
 class Judged(msgspec.Struct, frozen=True):

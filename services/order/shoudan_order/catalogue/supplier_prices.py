@@ -76,9 +76,16 @@ async def take(context: Context, stated: Sequence[Stated]) -> list[Outcome]:
 
 async def _take(context: Context, channel_no: str, stated: Sequence[Stated]) -> list[Outcome]:
     """The statements of one supplier."""
-    named = context.catalogue.bought_as
-    ids = [named.get((channel_no, one.product), ()) for one in stated]
-    heeded = sorted({one for ones in ids for one in ones if _heeds(context.catalogue, one)})
+    now = context.catalogue
+    ids = [_named(now, one) for one in stated]
+    heeded = sorted(
+        {
+            product_id
+            for one, ones in zip(stated, ids, strict=True)
+            for product_id in ones
+            if one.carrier_no or _heeds(now, product_id)
+        }
+    )
     if not heeded:
         return [Outcome.IGNORED if ones else Outcome.UNKNOWN for ones in ids]
     async with context.app.work("catalogue.supplier_prices") as work:
@@ -88,6 +95,13 @@ async def _take(context: Context, channel_no: str, stated: Sequence[Stated]) -> 
     if batch.changed:
         await admin.refresh(context)
     return outcomes
+
+
+def _named(catalogue: Catalogue, one: Stated) -> Sequence[int]:
+    """The products that a statement is about."""
+    if one.carrier_no:
+        return catalogue.stocked_as.get((one.channel_no, one.carrier_no, one.face_micros), ())
+    return catalogue.bought_as.get((one.channel_no, one.product), ())
 
 
 def _heeds(catalogue: Catalogue, product_id: int) -> bool:

@@ -192,6 +192,8 @@ def _stated(one: pb.StatedPrice) -> Stated:
         one.price_micros if one.HasField("price_micros") else None,
         one.available if one.HasField("available") else None,
         start,
+        one.carrier_no,
+        one.face_micros,
     )
 
 

@@ -1471,6 +1471,8 @@ class StatedPrice(_message.Message):
     PRICE_MICROS_FIELD_NUMBER: _builtins.int
     AVAILABLE_FIELD_NUMBER: _builtins.int
     FROM_TIME_FIELD_NUMBER: _builtins.int
+    CARRIER_NO_FIELD_NUMBER: _builtins.int
+    FACE_MICROS_FIELD_NUMBER: _builtins.int
     channel_no: _builtins.str
     """Supplier."""
     product: _builtins.str
@@ -1481,6 +1483,10 @@ class StatedPrice(_message.Message):
     """Price of one unit, micro-yuan; absent when not stated."""
     available: _builtins.bool
     """Whether it can be bought; absent when not stated."""
+    carrier_no: _builtins.str
+    """Of our own stock: every product of this carrier, as in the catalogue …"""
+    face_micros: _builtins.int
+    """… and this face, in micro-yuan. What it states holds without a rule."""
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
         """When it was heard, or asked for."""
@@ -1499,10 +1505,12 @@ class StatedPrice(_message.Message):
         price_micros: _builtins.int | None = ...,
         available: _builtins.bool | None = ...,
         from_time: _timestamp_pb2.Timestamp | None = ...,
+        carrier_no: _builtins.str = ...,
+        face_micros: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_available", b"_available", "_price_micros", b"_price_micros", "as_of", b"as_of", "available", b"available", "from_time", b"from_time", "price_micros", b"price_micros"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_available", b"_available", "_price_micros", b"_price_micros", "as_of", b"as_of", "available", b"available", "channel_no", b"channel_no", "from_time", b"from_time", "price_micros", b"price_micros", "product", b"product", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_available", b"_available", "_price_micros", b"_price_micros", "as_of", b"as_of", "available", b"available", "carrier_no", b"carrier_no", "channel_no", b"channel_no", "face_micros", b"face_micros", "from_time", b"from_time", "price_micros", b"price_micros", "product", b"product", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__available: _TypeAlias = _typing.Literal["available"]  # noqa: Y015
     _WhichOneofArgType__available: _TypeAlias = _typing.Literal["_available", b"_available"]  # noqa: Y015
