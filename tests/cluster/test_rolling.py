@@ -29,6 +29,7 @@ from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
 from shoudan_cli import bench_erp
 from shoudan_cli import system as systems
 from shoudan_cli.clients import Clients, Failed
+from shoudan_cli.credentials import present
 from shoudan_cli.system import System
 from shoudan_cli.wiring import GATEWAY, LOOPBACK, choose_ports
 from shoudan_kit.process.polling import until
@@ -265,6 +266,7 @@ async def test_every_replica_goes_and_comes_back_and_no_partner_gets_an_error(
 ) -> None:
     system = cluster.system
     clients = system.clients()
+    present(system.id, system.home, cluster.targets.values())
     of_both = Clients(cluster.targets, identity=system.identity)
     await fill(clients)
     partner = Partner(system, cluster.http, clients)
