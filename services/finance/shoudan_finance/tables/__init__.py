@@ -291,7 +291,7 @@ ENTRY_TABLE: Final = Table(
     column("match_id", BigInteger, "the entry that it was matched with; 0 for none"),
     column("settle_id", BigInteger, "the entry that settled it; 0 for none"),
     moment("create_time", "创建时间"),
-    column("rule", SmallInteger, "states.MatchRule", server_default="0"),
+    column("rule", SmallInteger, "states.MatchRule", server_default=text("0")),
     one_of("book", Book),
     one_of("kind", EntryKind),
     one_of("outcome", Outcome),
@@ -454,7 +454,9 @@ EXCEPTION_TABLE: Final = Table(
     column("remark", String(256), "备注"),
     column("decided_by", String(64), "who proposed the decision"),
     column("record_id", BigInteger, "变动编号: the ledger's record of its posting; 0 for none"),
-    column("dispute_id", BigInteger, "the dispute it is part of; 0 for none", server_default="0"),
+    column(
+        "dispute_id", BigInteger, "the dispute it is part of; 0 for none", server_default=text("0")
+    ),
     moment("create_time", "创建时间"),
     moment("change_time", "changed last"),
     moment("end_time", "结束时间", null=True),
