@@ -47,6 +47,7 @@ WHOLE = {
     "shoudan_order.store.risk._LIST": "rules that people write, at most a hundred",
     "shoudan_order.store.holds._COUNT": "holds that people set, at most a thousand",
     "shoudan_order.store.risk._ANY": "its first row, if there is one",
+    "shoudan_pay.ledger.store.records._BY_KEY": "whether anything has left: a first row, once a batch",
     "shoudan_kit.credentials.store._VERSION": "the newest one, from the end of the index",
     "shoudan_kit.credentials.store._LIVE_ONES": "an index of what is live, all of which is wanted",
     "shoudan_kit.credentials.store._EXPIRE": "an index of what is live, when one of it has ended",
@@ -221,6 +222,7 @@ HOT = {
         "account_record_key",
         "account_archived_record_pkey",
         "account_info_pkey",
+        "account_archived_pkey",
     },
     "shoudan_pay.ledger.store.records._RETURNED": {
         "account_record_ext_no",

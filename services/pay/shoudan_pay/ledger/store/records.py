@@ -42,7 +42,8 @@ _EDGE: Final = """coalesce((SELECT e.seq FROM account_archived e
 
 # LATERAL with LIMIT keeps one probe of account_record_key per key, however few rows the planner believes in.
 # `+ 0` keeps the account's own index out of the choice: while the table is small both cost the same, and a
-# plan kept from then walks all records of a busy account for each key.
+# plan kept from then walks all records of a busy account for each key. What has left is looked through once
+# something has.
 _BY_KEY = statement(f"""
 SELECT {_COLUMNS} FROM {unnest(**types(ACCOUNT_RECORD, *_KEY))} CROSS JOIN LATERAL (
     SELECT {_COLUMNS} FROM account_record r
@@ -54,7 +55,7 @@ SELECT {_COLUMNS} FROM {unnest(**types(ACCOUNT_RECORD, *_KEY))} CROSS JOIN LATER
     SELECT {_GONE} FROM account_archived_record r
     WHERE r.trade_no = given.trade_no AND r.account_id = given.account_id
         AND r.trade_type = given.trade_type AND r.change_type = given.change_type LIMIT 1
-) r
+) r WHERE (SELECT EXISTS (SELECT FROM account_archived))
 """)
 
 # Everything that quotes a record is in the partial indexes on ext_no.
