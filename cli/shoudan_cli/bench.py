@@ -166,6 +166,26 @@ def reconcile(
 
 
 @app.command()
+def finance(
+    movements: Annotated[
+        int, typer.Option(min=1000, max=5_000_000, help="Movements of the day.")
+    ] = 1_000_000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """How fast finance copies and proves a closed day and makes its fund bill, and the memory it takes.
+
+    Nothing else should run on the machine: a million movements are posted first, in about a minute.
+    """
+    from dataclasses import asdict
+
+    from shoudan_cli import bench_finance
+
+    figures = _measured(bench_finance.bench(movements, _say))
+    if as_json:
+        console.print_json(data=asdict(figures))
+
+
+@app.command()
 def capacity(
     file: Annotated[Path, typer.Argument(help="Measurements, as --measure writes them.")],
     rate: Annotated[int, typer.Option(min=1, help="Orders a second to plan for.")] = 50_000,
