@@ -241,5 +241,15 @@ def test_a_value_is_shown_only_where_it_names_nothing_secret(
     assert request_log.masked(name, value) == kept
 
 
+async def test_a_link_that_is_its_own_proof_is_kept_without_it(open_gateway: Any) -> None:
+    front = await open_gateway(**FLUSH)
+    token = "T" * 43
+    await front.ask(f"/bill/file/{token}/a.csv")
+    await eventually(lambda: front.log.blocks)
+    (one,) = records(front.log.blocks)[""]
+    assert one["p"] == "/bill/file/{token}/{file}"
+    assert token not in json.dumps(one)
+
+
 def test_no_setting_that_hides_a_name_is_contradicted() -> None:
     assert not request_log.SHOWN & GatewaySettings.masked
