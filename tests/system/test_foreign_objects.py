@@ -109,6 +109,21 @@ def own_list(path: str, **more: str) -> Ask:
     return ask
 
 
+def own_bill(path: str) -> Ask:
+    """The caller's own bill of a day, which here is none."""
+
+    async def ask(two: Parties, whose: str, method: str) -> Answer:
+        status, headers, text = await two.channel(method, path, bill_date="2026-01-01")
+        return status, headers, text.replace(f'"{OWN}"', '"caller"')
+
+    return ask
+
+
+async def bill_file(two: Parties, whose: str, method: str) -> Answer:
+    """A link with another proof than any that was given."""
+    return await two.send(method, f"{two.system.gateway_url}/bill/file/{'u' * 43}/bill.csv")
+
+
 def of_order(path: str) -> Ask:
     """A call about an order of the caller's."""
 
@@ -312,6 +327,9 @@ ROWS: dict[str, Row] = {
     "/balance/query": row(own_list("/balance/query"), closed=OWN_LIST),
     "/order/list": row(own_list("/order/list", **EMPTY_PERIOD), closed=OWN_LIST),
     "/refund/list": row(own_list("/refund/list", **EMPTY_PERIOD), closed=OWN_LIST),
+    "/bill/trade": row(own_bill("/bill/trade"), closed=OWN_LIST),
+    "/bill/fund": row(own_bill("/bill/fund"), closed=OWN_LIST),
+    "/bill/file/{token}/{file}": row(bill_file, closed="the link is the proof"),
     "/request/list": row(own_list("/request/list", **EMPTY_PERIOD), closed=OWN_LIST),
     "/order/cancel": row(of_order("/order/cancel")),
     "/notify/list": row(of_order("/notify/list")),
