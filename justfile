@@ -3,7 +3,7 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 
 bin := justfile_directory() / ".venv/bin"
 uv := bin / "uv"
-together := "-n 2 --dist loadfile --no-loadscope-reorder"
+together := "-n 3 --dist loadfile --no-loadscope-reorder"
 code := "kit cli client fakes signing services gateway tools tests typings"
 
 default:
@@ -113,10 +113,10 @@ types:
 test *args:
     @{{bin}}/python -m pytest {{args}}
 
-# The first stage of all tests: two workers, each with servers of its own, a file at a time; on a host in China's
+# The first stage of all tests: three workers, each with servers of its own, a file at a time; on a host in China's
 # zone, for a time read in the host's zone is right in UTC by chance. Written so that no zone files are needed
 tests-together $TZ="CST-8":
-    @echo "== tests, two at a time"
+    @echo "== tests, three at a time"
     @rm -rf .venv/together
     @{{bin}}/python -m pytest {{together}} -o cache_dir=.venv/together -m "not alone" || bash tools/second_look.sh
 

@@ -26,7 +26,7 @@ from tests.shares import Shares, rank
 Databases = Callable[[str], Awaitable[DatabaseUrls]]
 
 MEMORY = Path("/dev", "shm")
-ROOM_BYTES = 18 << 30  # two workers write 12 GiB of databases and 4 of write-ahead logs
+ROOM_BYTES = 8 << 30  # three workers have 2 GiB of databases and logs at a time, some 3 at most
 
 
 def pytest_configure() -> None:

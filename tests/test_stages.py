@@ -15,7 +15,7 @@ from tests.shares import LONG, SYSTEM, rank, share_of
 ROOT = Path(__file__).parents[1]
 JUSTFILE = (ROOT / "justfile").read_text()
 # What a stage may say besides its marker: how tests are shared out, never which of them.
-SHARED_OUT = {"-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"}
+SHARED_OUT = {"-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"}
 MARKED = "pytest.mark.alone("  # what the second stage looks for in a file
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run the few tests again, alone, that failed while two workers and all their servers shared the machine.
+# Run the few tests again, alone, that failed while three workers and all their servers shared the machine.
 # Who fails alone has failed. Who passes is named at the end of the check: an unstable test is a bug of the
 # test or of the product, and is filed as one. More than UNSTABLE_MAX failures are never a matter of load.
 set -euo pipefail

@@ -59,7 +59,7 @@ MUTANTS = (
     ),
     Mutant(
         "the_signature_leaves_the_time_out",
-        f"{_ORDER}/notify_words.py",
+        f"{_SIGNING}/webhooks.py",
         'content = f"{message_id}.{timestamp}.".encode() + body',
         'content = f"{message_id}.".encode() + body',
         _NOTIFIES,
@@ -67,7 +67,7 @@ MUTANTS = (
     ),
     Mutant(
         "one_key_signs",
-        f"{_ORDER}/notify_words.py",
+        f"{_SIGNING}/webhooks.py",
         "for secret in secrets]\n",
         "for secret in secrets[:1]]\n",
         _NOTIFIES,
@@ -291,7 +291,7 @@ MUTANTS = (
     # The gateway and signatures
     Mutant(
         "a_prefix_of_a_signature",
-        f"{_GATEWAY}/signing.py",
+        f"{_SIGNING}/channel.py",
         "matches = [hmac.compare_digest(wanted, one.encode()) for one in expected]",
         "matches = [one.encode().startswith(wanted) for one in expected]",
         _SIGNS,

@@ -132,8 +132,8 @@ class _Run:
             if not ids:
                 return None
             now = await before_of(self._db, timedelta())
-            # A lot of before may have begun with the same row, which changed and stayed.
-            lot_no = f"lot_{now:%Y%m%d%H%M%S}_{ids[0]}"
+            # A lot of before may have begun with the same row, which changed and stayed, in the same second.
+            lot_no = f"lot_{now:%Y%m%d%H%M%S%f}_{ids[0]}"
             lot = Lot(lot_no, ids[0], ids[-1], self._place.address, False)
             named = {"lot_no": lot.lot_no, "low": lot.low, "high": lot.high, "place": lot.place}
             await self._db.execute(self._sql.add_lot, named)
