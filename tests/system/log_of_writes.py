@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +15,11 @@ from shoudan_kit.embedded.binaries import postgres_bin
 from shoudan_kit.embedded.home import unprivileged_user
 
 _ROW = re.compile(
-    r"rmgr: Heap2? .* desc: (?P<what>INSERT|HOT_UPDATE|UPDATE|DELETE|MULTI_INSERT)\b(?P<more>.*?)"
+    r"rmgr: Heap2? .* tx: *(?P<by>\d+),.* desc: "
+    r"(?P<what>INSERT|HOT_UPDATE|UPDATE|DELETE|MULTI_INSERT)\b(?P<more>.*?)"
     r"blkref #0: rel \d+/(?P<database>\d+)/(?P<file>\d+)"
 )
 _TUPLES = re.compile(r"ntuples: (\d+)")
-_COMMIT = re.compile(r"rmgr: Transaction .* desc: COMMIT\b")
 _TABLES = """
 SELECT pg_relation_filenode(c.oid)::text AS file,
     coalesce(pg_partition_root(c.oid)::regclass, c.oid::regclass)::text AS name
@@ -30,10 +30,10 @@ _WORDS = {"INSERT": "+", "MULTI_INSERT": "+", "UPDATE": "~", "HOT_UPDATE": "~", 
 
 @dataclass(frozen=True)
 class Written:
-    """Rows by "service.table" with + (inserted), ~ (updated) or - (deleted); commits."""
+    """Rows by "service.table" with + (inserted), ~ (updated) or - (deleted); tables by transaction."""
 
     rows: Counter[str]
-    commits: int
+    transactions: dict[str, set[str]]
 
 
 async def position(postgres: Postgres) -> str:
@@ -67,13 +67,12 @@ async def written(postgres: Postgres, services: Iterable[str], start: str, end: 
 
 
 def _read(lines: Iterable[str], tables: dict[tuple[str, str], str]) -> Written:
-    rows: Counter[str] = Counter()
-    commits = 0
+    found = Written(Counter(), defaultdict(set))
     for line in lines:
-        commits += _COMMIT.search(line) is not None
         row = _ROW.search(line)
         table = tables.get((row["database"], row["file"])) if row else None
         if row and table:
             many = _TUPLES.search(row["more"])
-            rows[f"{table} {_WORDS[row['what']]}"] += int(many[1]) if many else 1
-    return Written(rows, commits)
+            found.rows[f"{table} {_WORDS[row['what']]}"] += int(many[1]) if many else 1
+            found.transactions[row["by"]].add(table)
+    return found
