@@ -20,6 +20,7 @@ from shoudan.identity.v1 import identity_service_pb2 as identity_pb
 from shoudan.identity.v1 import identity_service_pb2_grpc as identity_grpc
 from shoudan_cli.clients import SERVICES, Clients, Failed, errors, open_clients, run, settings
 from shoudan_kit.clock import beijing
+from shoudan_kit.ids import id_of
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -163,7 +164,7 @@ async def _newest(
 async def _names(clients: Clients, rows: Iterable[pb.AuditLogRow]) -> dict[str, str]:
     """Operators' names by number; none where identity is away or keeps them from this caller."""
     numbers = {row.caller_ref for row in rows if row.caller_kind == "operator"}
-    ids = sorted(int(one) for one in numbers if one.isdecimal() and len(one) < 19)
+    ids = sorted(found for one in numbers if (found := id_of(one)) is not None)
     names: dict[str, str] = {}
     for start in range(0, len(ids), NAMES_MAX):
         request = identity_pb.GetOperatorNamesRequest(operator_ids=ids[start : start + NAMES_MAX])

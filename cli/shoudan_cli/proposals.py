@@ -15,6 +15,7 @@ from google.protobuf.message_factory import GetMessageClass
 from shoudan.core.v1 import proposal_service_pb2 as pb
 from shoudan.core.v1 import proposal_service_pb2_grpc as stubs
 from shoudan_cli.clients import Clients, Failed, errors, open_clients, run, settings
+from shoudan_kit.ids import id_of
 from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.proposals import command
 from shoudan_kit.proposals.command import Why
@@ -172,11 +173,10 @@ async def _make(service: str, method: str, request: Any, why: Why, *, as_json: b
 async def _find(clients: Clients, number: str) -> tuple[str, pb.Proposal]:
     """The service that has it, and the proposal. Raises Failed."""
     named, _, digits = number.rpartition(":")
-    if named not in {"", *SERVICES} or not (digits.isascii() and digits.isdecimal()):
+    proposal_id = id_of(digits)
+    if named not in {"", *SERVICES} or proposal_id is None:
         raise Failed(f"{number} is no number of a proposal, such as pay:123")
-    if len(digits) > 18:
-        raise Failed(f"no proposal has the number {number}")
-    request = pb.GetProposalRequest(proposal_id=int(digits))
+    request = pb.GetProposalRequest(proposal_id=proposal_id)
     away: Failed | None = None
     for service in (named,) if named else SERVICES:
         try:

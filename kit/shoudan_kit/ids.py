@@ -19,9 +19,12 @@ TIME_SHIFT: Final = SHARD_BITS + NODE_BITS + SEQUENCE_BITS
 SHARD_MAX: Final = (1 << SHARD_BITS) - 1
 NODE_MAX: Final = (1 << NODE_BITS) - 1
 TAKE_MAX: Final = 100_000
+# Digits that an id may have: eighteen until July 2027, nineteen from then on.
+DIGITS_MAX: Final = 19
 START_BITS: Final = 10  # of the sequence: a millisecond begins anywhere in its first quarter
 
 _SEQUENCE_MASK: Final = (1 << SEQUENCE_BITS) - 1
+_MAX: Final = 2**63 - 1
 _TICK_MAX: Final = (1 << (41 + SEQUENCE_BITS)) - 1
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -103,6 +106,14 @@ def milliseconds(moment: datetime) -> int:
 def first_of(moment: datetime) -> int:
     """The smallest id made at this moment or later."""
     return max(0, milliseconds(moment)) << TIME_SHIFT
+
+
+def id_of(text: str) -> int | None:
+    """The id that a text is, in ASCII digits; None when it can be none."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= DIGITS_MAX):
+        return None
+    number = int(text)
+    return number if number <= _MAX else None
 
 
 def time_of(made: int) -> datetime:

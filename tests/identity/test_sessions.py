@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from shoudan.identity.v1 import identity_service_pb2 as pb
+from shoudan_kit.ids import milliseconds
 from shoudan_kit.secrets.tokens import TokenVerifier, read_key_set
 from tests.identity.harness import SYSTEM, IdentityHarness, Person, open_desk, reason, refusal
 
@@ -41,6 +42,22 @@ async def test_a_guess_ends_no_session(harness: IdentityHarness) -> None:
     for guess in (f"{number}.x.y", f"{number}.{family}", "x", "", "9" * 30 + ".a.b", "\0.\0.\0"):
         assert await reason(refresh(harness, guess)) == "SESSION_ENDED"
     assert await refresh(harness, eve.tokens.refresh_token)
+
+
+async def test_operators_log_in_when_numbers_have_a_digit_more(harness: IdentityHarness) -> None:
+    """From July 2027 on: sessions, API tokens and operators are named by their numbers."""
+    late = milliseconds(datetime(2028, 1, 1, tzinfo=UTC))
+    harness.context.app.ids.lease(1, late, late + 3_600_000)
+    eve = await harness.person(await harness.admin(), "eve", "ops")
+    number, _, _ = eve.tokens.refresh_token.split(".")
+    assert len(number) == 19
+    assert await refresh(harness, eve.tokens.refresh_token)
+    listed = await harness.stub.ListSessions(pb.ListSessionsRequest(), metadata=eve.auth)
+    assert [str(one.session_id) for one in listed.sessions] == [number]
+    token = pb.CreateApiTokenRequest(name="later", roles=["ops"], days=1)
+    made = await harness.stub.CreateApiToken(token, metadata=eve.auth)
+    exchange = pb.ExchangeApiTokenRequest(api_token=made.secret)
+    assert (await harness.stub.ExchangeApiToken(exchange)).access_token
 
 
 async def test_two_refreshes_at_once_give_the_same_next_token(harness: IdentityHarness) -> None:

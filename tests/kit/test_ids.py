@@ -15,6 +15,7 @@ from shoudan_kit.ids import (
     START_BITS,
     TAKE_MAX,
     IdMaker,
+    id_of,
     node_of,
     time_of,
 )
@@ -119,3 +120,15 @@ def test_an_unbounded_number_of_ids_is_refused(n):
 def test_a_clock_outside_the_range_makes_no_ids(moment):
     with pytest.raises(OverflowError):
         IdMaker(0, TurnedClock(moment)).next()
+
+
+def test_an_id_is_read_as_long_as_ids_are_made():
+    for year in (2026, 2028, 2089):
+        made = IdMaker(7, TurnedClock(datetime(year, 1, 1, tzinfo=UTC))).next()
+        assert id_of(str(made)) == made
+    assert id_of(str(2**63 - 1)) == 2**63 - 1
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1.0", " 1", "\u0661", str(2**63), "9" * 5000])
+def test_what_is_no_id_is_read_as_none(text):
+    assert id_of(text) is None

@@ -13,12 +13,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue_pb
 from shoudan.order.v1 import channel_service_pb2 as pb
 from shoudan.order.v1 import order_service_pb2 as order_pb
+from shoudan_kit.ids import first_of
 from shoudan_kit.rpc.refusal import refused_from_rpc
 from tests.order.harness import LOOPBACK, YUAN, OrderHarness
 from tests.order.test_trouble import reaches
 from tests.poll import eventually
 
 HOUR = timedelta(hours=1)
+LATE = str(first_of(datetime(2088, 1, 1, tzinfo=UTC)))
 
 
 def stamp(moment: datetime) -> Timestamp:
@@ -157,6 +159,16 @@ async def test_a_list_without_bounds_is_refused(
         request = getattr(pb, f"ListChannel{name}Request")(**period(**changes))
         call = getattr(harness.channels, f"ListChannel{name}")(request)
         assert await refused(call) == "FIELD_INVALID"
+
+
+async def test_a_page_goes_on_behind_numbers_of_years_to_come(harness: OrderHarness) -> None:
+    """From July 2027 on they have a digit more."""
+    for name in ("Orders", "Refunds"):
+        request = getattr(pb, f"ListChannel{name}Request")(**period(page_token=LATE))
+        page = await getattr(harness.channels, f"ListChannel{name}")(request)
+        assert page.next_page_token == ""
+    request = pb.ListChannelNotifiesRequest(channel_no="test", page_token=LATE)
+    assert not (await harness.channels.ListChannelNotifies(request)).notifies
 
 
 async def test_the_accounts_are_those_of_the_ledger(harness: OrderHarness) -> None:

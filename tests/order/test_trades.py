@@ -10,6 +10,7 @@ from grpc import aio
 
 from shoudan.order.v1 import audit_service_pb2 as pb
 from shoudan_kit.clock import BEIJING
+from shoudan_kit.ids import first_of
 from shoudan_kit.rpc.refusal import refused_from_rpc
 from shoudan_order import trades
 from tests.order.harness import YUAN, OrderHarness
@@ -115,7 +116,10 @@ async def test_what_failed_is_a_row_without_amounts(harness: OrderHarness) -> No
         pb.ListTradesRequest(day=day_of(2), down_channel_no="a", everyone=True),
         pb.ListTradesRequest(day=day_of(2), down_channel_no="test", page_token="1"),
         pb.ListTradesRequest(day=day_of(2), down_channel_no="test", page_token="9" * 18 + ".1"),
-    ], ids=["today", "to come", "no day", "nobody", "two", "one and all", "no token", "no time"],
+        pb.ListTradesRequest(day=day_of(2), down_channel_no="test", page_token="1.1"),
+        pb.ListTradesRequest(day="2020-01-01", down_channel_no="test", page_token="1" * 16 + ".1"),
+    ], ids=["today", "to come", "no day", "nobody", "two", "one and all", "no token", "no time",
+            "a place before the day", "a place after it"],
 )  # fmt: skip
 async def test_what_is_no_day_that_is_over_is_refused(
     harness: OrderHarness, request_: pb.ListTradesRequest
@@ -125,6 +129,19 @@ async def test_what_is_no_day_that_is_over_is_refused(
     found = refused_from_rpc(raised.value)
     assert found is not None
     assert found.reason == "ERROR_REASON_FIELD_INVALID"
+
+
+async def test_a_page_of_trades_goes_on_behind_numbers_of_years_to_come(
+    harness: OrderHarness,
+) -> None:
+    late = first_of(datetime(2088, 1, 1, tzinfo=UTC))
+    noon = datetime.fromisoformat(f"{day_of(2)}T12:00:00+08:00")
+    for number in (late, 2**63 - 1):
+        token = f"{int(noon.timestamp())}000000.{number}"
+        request = pb.ListTradesRequest(day=day_of(2), down_channel_no="test", page_token=token)
+        assert not (await harness.audits.ListTrades(request)).trades
+    dead = pb.ListDeadNotifiesRequest(page_token=str(late))
+    assert not (await harness.audits.ListDeadNotifies(dead)).notifies
 
 
 async def test_a_page_reads_little_of_a_day_and_leaves_nothing_out(

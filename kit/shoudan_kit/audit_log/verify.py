@@ -17,6 +17,7 @@ from shoudan_kit.audit_log.blocks import FIRST_PREVIOUS, Block, row_digest, rows
 from shoudan_kit.db import pages
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.text_statements import statement
+from shoudan_kit.ids import id_of
 from shoudan_kit.seal_keys import SealKeys
 
 BLOCKS_MAX: Final = 20  # of one page, read one by one: a block may be some megabytes
@@ -111,10 +112,10 @@ async def verify(
 
 def _position(token: str) -> tuple[str, int]:
     phase, _, number = (token or f"{BLOCKS}:0").partition(":")
-    fits = number.isascii() and number.isdecimal() and len(number) < len(str(pages.ID_MAX))
-    if phase not in {BLOCKS, ROWS} or not fits:
+    after = id_of(number)
+    if phase not in {BLOCKS, ROWS} or after is None:
         raise ValueError("page_token is not one of ours")
-    return phase, int(number)
+    return phase, after
 
 
 async def _known_before(db: AsyncConnection, expected: Head) -> list[Finding]:

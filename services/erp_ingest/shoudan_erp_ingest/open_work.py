@@ -12,12 +12,12 @@ from shoudan_erp_ingest.quarantine import Quarantine
 from shoudan_erp_ingest.refusals import FieldInvalid
 from shoudan_erp_ingest.store import pushes
 from shoudan_erp_ingest.tables.schema import TRADE
+from shoudan_kit.ids import id_of
 from shoudan_kit.service import App
 from shoudan_kit.tasks.open_work import Count, Decision, DecisionEvents, Item
 
 RETRY: Final = "retry"
 DECIDED: Final = DecisionEvents("shoudan.events.erp.work.decided", events.WorkDecided)
-DIGITS_MAX: Final = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,5 +79,4 @@ def _item(row: Any) -> Item:
 
 def _number(text: str) -> int:
     """The number, 0 for what is none."""
-    fits = text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX
-    return int(text) if fits else 0
+    return id_of(text) or 0

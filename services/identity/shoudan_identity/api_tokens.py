@@ -20,12 +20,12 @@ from shoudan_identity.refusals import (
 from shoudan_identity.rows import ApiTokenRow
 from shoudan_identity.store import operators
 from shoudan_identity.store import sessions as store
+from shoudan_kit.ids import id_of
 
 MARK: Final = "shoudan-api"  # by which scanners for leaked secrets know one
 TOKENS_MAX: Final = 20  # in force of one operator
 DAYS_DEFAULT, DAYS_MAX = 90, 366
 NAME_CHARS_MAX: Final = 40
-_ID_DIGITS_MAX: Final = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +90,9 @@ async def exchange(context: Context, token: str, address: str) -> Access:
     Refuses ApiTokenRefused.
     """
     mark, number, secret = [*token.split("."), "", ""][:3]
-    fits = number.isascii() and number.isdigit() and len(number) <= _ID_DIGITS_MAX
+    token_id = id_of(number)
     async with context.app.work("identity.exchange") as work:
-        row = await store.token(work.db, int(number)) if mark == MARK and fits else None
+        row = await store.token(work.db, token_id) if mark == MARK and token_id else None
         # A guess is not worth a row of the audit: there is too much to guess.
         if row is None or not codes.is_of(row.token_hash, secret):
             raise ApiTokenRefused

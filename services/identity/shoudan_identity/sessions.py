@@ -15,12 +15,12 @@ from shoudan_identity.refusals import NotFound, SessionEnded
 from shoudan_identity.rows import OperatorRow, SessionRow
 from shoudan_identity.store import operators
 from shoudan_identity.store import sessions as store
+from shoudan_kit.ids import id_of
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 UNKNOWN: Final = "unknown"
 REUSED: Final = "a used refresh token came again"
 AGENT_CHARS_MAX: Final = 100
-_ID_DIGITS_MAX: Final = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +145,10 @@ async def _tokens(
 
 def _parts(token: str) -> _Parts:
     number, family, own = [*token.split("."), "", ""][:3]
-    if not (number.isascii() and number.isdigit() and len(number) <= _ID_DIGITS_MAX and own):
+    session_id = id_of(number)
+    if session_id is None or not own:
         raise SessionEnded(UNKNOWN)
-    return _Parts(int(number), family, own)
+    return _Parts(session_id, family, own)
 
 
 def _over(context: Context, row: SessionRow) -> str:

@@ -9,6 +9,7 @@ import grpc
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit.ids import id_of
 from shoudan_kit.money import FEN
 from shoudan_kit.rpc.refusal import refused_from_rpc
 from shoudan_order.catalogue import shelves
@@ -100,10 +101,11 @@ async def subscribe(
 
 async def unsubscribe(context: Context, channel_no: str, goods_no: str, token: str) -> None:
     """Tell no more of them; what is not there is gone already."""
-    if not (goods_no.isascii() and goods_no.isdigit()) or len(goods_no) > 18:
+    product_id = id_of(goods_no)
+    if product_id is None:
         return
     async with context.app.work("goods.unsubscribe") as work:
-        await store.unsubscribe(work.db, (channel_no, int(goods_no), token))
+        await store.unsubscribe(work.db, (channel_no, product_id, token))
 
 
 async def subscriptions(

@@ -47,11 +47,13 @@ async def page(
 ) -> tuple[list[Trade], Place | None]:
     """Rows by end_time and number, and behind which the next page begins; None at the end of the day.
 
-    The rows of a day that is over never change. Refuses FieldInvalid for one that is not, and
-    for one whose orders have left the database.
+    The rows of a day that is over never change. Refuses FieldInvalid for one that is not, for
+    one whose orders have left the database, and for a place on another day.
     """
     place, end, span = after or Place(asked.start, 0), asked.start + DAY, SPAN
     found: list[Trade] = []
+    if not asked.start <= place.end_time < end:  # what is between would be read as the day's
+        raise FieldInvalid("page_token", "not given by the page before")
     async with context.app.db.connect() as db:
         if await any_archived(db, [asked.day]):
             raise FieldInvalid("day", "orders that ended that day are archived")

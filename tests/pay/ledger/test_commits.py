@@ -176,6 +176,8 @@ async def test_accounts_are_listed_by_what_is_asked(harness: LedgerHarness) -> N
     second = await told(harness.stub.ListAccounts(ask))
     assert [a.key.groups for a in second.accounts] == ["up_2"]
     assert not second.next_page_token
+    ask.page_token = str(2**63 - 1)  # as long as numbers get
+    assert not (await told(harness.stub.ListAccounts(ask))).accounts
     one = first.accounts[0].key
     await told(harness.stub.UpdateAccount(pb.UpdateAccountRequest(key=one, locked=True)))
     locked = pb.ListAccountsRequest(ident="listed", status=1)

@@ -8,12 +8,18 @@ from shoudan_delivery.states import FINAL, PushStatus, ServiceClass
 from shoudan_delivery.tables import ARCHIVED
 from shoudan_kit.db.columns import literals
 from shoudan_kit.db.ended import Ended, Member, Stay, made_of
+from shoudan_kit.db.pages import ID_MAX
+from shoudan_kit.ids import DIGITS_MAX
 from shoudan_kit.tasks.kinds import TaskStatus
 
 _MINE: Final = "x.order_no = ANY({ids})"
 _CARDS: Final = literals(sorted({ServiceClass.COUPON, ServiceClass.COUPON_RETURN}))
 # A hold on an order holds its deliveries, by when the order was made. Not every number is one of ours.
-_ORDER: Final = "CASE WHEN r.order_id ~ '^[0-9]{1,18}$' THEN CAST(r.order_id AS bigint) END"
+_ORDER: Final = (
+    "CASE WHEN r.order_id ~ '^[0-9]{1,19}$'"
+    f" AND (length(r.order_id) < {DIGITS_MAX} OR r.order_id COLLATE \"C\" <= '{ID_MAX}')"
+    " THEN CAST(r.order_id AS bigint) END"
+)
 _KEYS: Final = ("coop_id", "coop_order_id", "service_class")
 
 # The first reason that is true is the one that is shown.

@@ -17,6 +17,7 @@ from shoudan_erp_ingest.refusals import FieldInvalid
 from shoudan_erp_ingest.store.finding import Filter, Found
 from shoudan_erp_ingest.tables.models import TradeDocument
 from shoudan_erp_ingest.tables.schema import REFUND, TRADE
+from shoudan_kit.ids import id_of
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.shielded import shielded
 
@@ -200,9 +201,10 @@ def _is_number(text: str) -> bool:
 def _number(token: str) -> int:
     if not token:
         return 0
-    if not _is_number(token) and not (token.isascii() and token.isdigit() and len(token) == 19):
+    number = id_of(token)
+    if number is None:
         raise FieldInvalid("page_token", "not one of ours")
-    return int(token)
+    return number
 
 
 def _result(outcome: Outcome) -> pb.IngestPushesResponse.Result:

@@ -9,6 +9,7 @@ from typing import Final
 
 from shoudan.order.v1 import audit_service_pb2 as pb
 from shoudan.order.v1 import audit_service_pb2_grpc as grpc_pb
+from shoudan_kit.ids import id_of
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_order import audits, pauses, retries, trades, views
 from shoudan_order.context import Context
@@ -25,7 +26,6 @@ WORDS_MAX: Final = 256
 CHANNEL_MAX: Final = 64
 DAY_CHARS: Final = 10
 DIGITS_MAX: Final = 17  # of a moment in microseconds
-ID_DIGITS_MAX: Final = 18
 PLACE_JOINT: Final = "\n"  # in a page token; in no number of a channel
 FIRST_DAY: Final = date(2000, 1, 1)
 LAST_DAY: Final = date(2999, 12, 31)
@@ -182,14 +182,14 @@ def _text(place: trades.Place) -> str:
 def _place(text: str) -> trades.Place | None:
     if not text:
         return None
-    time, _, number = text.partition(".")
-    digits = time.isdecimal() and number.isdecimal() and text.isascii()
-    if not digits or len(time) > DIGITS_MAX or len(number) > ID_DIGITS_MAX:
+    time, _, digits = text.partition(".")
+    number = id_of(digits)
+    if not (time.isascii() and time.isdecimal()) or len(time) > DIGITS_MAX or number is None:
         raise FieldInvalid("page_token", "not given by the page before")
     moment = _EPOCH + int(time) * _MICROSECOND
     if moment.date() > LAST_DAY:
         raise FieldInvalid("page_token", "not given by the page before")
-    return trades.Place(moment, int(number))
+    return trades.Place(moment, number)
 
 
 def read_decision(request: pb.DecideAuditRequest) -> audits.Decision:
@@ -210,16 +210,17 @@ def _shelf_place(text: str) -> tuple[str, int, str]:
     """The place a page begins behind. Refuses FieldInvalid."""
     channel_no, _, rest = text.partition(PLACE_JOINT)
     product, joint, token = rest.partition(PLACE_JOINT)
-    digits = product.isascii() and product.isdecimal() and len(product) <= ID_DIGITS_MAX
-    if text and not (joint and digits):
+    product_id = id_of(product) if text else 0
+    if product_id is None or (text and not joint):
         raise FieldInvalid("page_token", "not given by the page before")
-    return (channel_no, int(product), token) if text else ("", 0, "")
+    return channel_no, product_id, token
 
 
 def _token(text: str) -> int:
-    if text and (not text.isdecimal() or len(text) > 18):
+    number = id_of(text or "0")
+    if number is None:
         raise FieldInvalid("page_token", "not given by the page before")
-    return int(text or 0)
+    return number
 
 
 def _audit(one: Audit) -> pb.Audit:

@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 from shoudan.order.v1 import channel_service_pb2 as pb
 from shoudan.order.v1 import channel_service_pb2_grpc as grpc_pb
 from shoudan.order.v1 import order_service_pb2 as order_pb
+from shoudan_kit.ids import id_of
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.shielded import shielded
 from shoudan_order import cancels, self_service
@@ -23,7 +24,6 @@ from shoudan_order.store.nonces import CallNonce
 PAGE_DEFAULT: Final = 100
 PAGE_MAX: Final = 500
 NOTIFIES_MAX: Final = 100
-ID_DIGITS_MAX: Final = 18
 PERIOD_MAX: Final = timedelta(days=31)
 
 
@@ -140,9 +140,10 @@ def _size(asked: int, most: int) -> int:
 def _after(token: str) -> int:
     if not token:
         return 0
-    if not (token.isascii() and token.isdecimal()) or len(token) > ID_DIGITS_MAX:
+    after = id_of(token)
+    if after is None:
         raise FieldInvalid("page_token", "not given by the page before")
-    return int(token)
+    return after
 
 
 # ---------------------------------------------------------------- out

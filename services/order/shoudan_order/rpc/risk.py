@@ -7,6 +7,7 @@ from typing import Any
 
 from shoudan.order.v1 import risk_service_pb2 as pb
 from shoudan.order.v1 import risk_service_pb2_grpc as grpc_pb
+from shoudan_kit.ids import id_of
 from shoudan_kit.money import MICROS_MAX
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_order.context import Context
@@ -58,13 +59,13 @@ class RiskServicer(grpc_pb.RiskServiceServicer):
         self, request: pb.ListEntriesRequest, context: RpcContext
     ) -> pb.ListEntriesResponse:
         """Oldest first."""
-        token = request.page_token
-        if token and (not token.isdecimal() or len(token) > 18):
+        after = id_of(request.page_token or "0")
+        if after is None:
             raise FieldInvalid("page_token", "not given by the page before")
         size = min(request.page_size or PAGE_DEFAULT, PAGE_MAX)
         if size < 1:
             raise FieldInvalid("page_size", f"1 to {PAGE_MAX}")
-        found = await admin.entries(self._context, int(token or 0), size)
+        found = await admin.entries(self._context, after, size)
         return pb.ListEntriesResponse(
             entries=[_entry(one) for one in found],
             next_page_token=str(found[-1].entry_id) if len(found) == size else "",

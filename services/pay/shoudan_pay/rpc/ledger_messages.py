@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_kit.db.pages import NUMBERED_MAX, Asked
+from shoudan_kit.ids import id_of
 from shoudan_kit.rpc.callers import current_caller
 from shoudan_kit.rpc.messages import filled
 from shoudan_pay.ledger import packages, postings
@@ -159,9 +160,10 @@ def whole(cut: bool) -> None:
 def page_start(token: str, offset: int, first: int) -> tuple[int, int]:
     """Where a page begins: behind the token, or so many rows from the first."""
     if token:
-        if not (token.isascii() and token.isdigit() and len(token) <= 18):
+        start = id_of(token)
+        if start is None:
             raise FieldInvalid("page_token", "was not given by this service")
-        return int(token), 0
+        return start, 0
     if not 0 <= offset < 2**31:
         raise FieldInvalid("offset", "is negative or beyond 2^31")
     return first, offset

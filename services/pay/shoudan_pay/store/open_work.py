@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db.columns import Rows
 from shoudan_kit.db.text_statements import statement
+from shoudan_kit.ids import id_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,10 @@ SELECT count(*), min(w.since) FROM (
 
     async def find(self, db: AsyncConnection, key: str) -> Row | None:
         """The item with this key."""
-        if self._numbered and not (key.isdecimal() and len(key) <= 18):
+        wanted = id_of(key) if self._numbered else key
+        if wanted is None:
             return None
-        binds = {"key": int(key) if self._numbered else key}
+        binds = {"key": wanted}
         return self._read.one(await db.execute(self._find, binds))
 
     async def count(self, db: AsyncConnection, most: int) -> tuple[int, datetime | None]:
