@@ -6,12 +6,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import msgspec
 
 from shoudan_kit.state_machine import Machine
 from shoudan_kit.tracing.trace import Trace
+
+if TYPE_CHECKING:
+    from shoudan_kit.tasks.rows import NewTask
 
 P = TypeVar("P", bound=msgspec.Struct)
 C = TypeVar("C")
@@ -96,6 +99,7 @@ class Task(Generic[P]):
     detached: bool = False
     retry_after_s: float | None = None
     error: str = ""
+    held: NewTask | None = None  # what its row would be; without one a cover stands for it
     traces: Mapping[str, Trace] = field(
         default_factory=dict[str, Trace]
     )  # by order_no, or many keys

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from shoudan_kit.tasks.kinds import Kind
 from shoudan_kit.tracing.trace import Trace
+
+if TYPE_CHECKING:
+    from shoudan_kit.tasks.covers import Cover
 
 
 @dataclass(slots=True)
@@ -50,3 +53,5 @@ class NewTask:
     traces: Mapping[str, Trace] = field(default_factory=dict[str, Trace])
     trace: str | None = None  # what of them the row stores
     mine: bool = field(default=False)  # run from memory by this process as soon as it is committed
+    cover: Cover | None = None  # whose row may stand for it
+    held: bool = False  # it does: this one is not written

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -330,6 +330,12 @@ async def defer_tasks(db: AsyncConnection, tasks: Sequence[Task[Any]]) -> None:
             "error": [t.error[:500] for t in tasks],
         },
     )
+
+
+async def postpone_tasks(db: AsyncConnection, due_s: Mapping[int, float]) -> None:
+    """Make waiting tasks due so many seconds from now."""
+    binds = {"task_id": list(due_s), "retry_after_s": list(due_s.values())}
+    await db.execute(_DEFER, binds | {"error": [""] * len(due_s)})
 
 
 async def extend_tasks(db: AsyncConnection, ids: Sequence[int], lease_s: float) -> None:

@@ -17,7 +17,8 @@ from shoudan_kit.db.pool import Database
 from shoudan_kit.faults import hit
 from shoudan_kit.ids import IdMaker
 from shoudan_kit.rpc.shielded import shielded
-from shoudan_kit.tasks import store
+from shoudan_kit.tasks import covers, store
+from shoudan_kit.tasks.covers import Cover, Covered
 from shoudan_kit.tasks.kinds import Kind, Task
 from shoudan_kit.tasks.rows import EventRow, EventRows, NewTask
 from shoudan_kit.tracing import carried
@@ -41,6 +42,10 @@ class Runner(Protocol):
 
     def forget(self, task_ids: Iterable[int]) -> None:
         """Forget these; they are finished."""
+        ...
+
+    def find(self, task_id: int) -> Task[Any] | None:
+        """A task that is in memory here."""
         ...
 
     def expect(self, after_s: float) -> None:
@@ -70,6 +75,7 @@ class WorkTasks:
         self.done_ids: list[int] = []
         self.retained = False  # one of those ended is of a kind that stays for a while
         self.done_for: dict[str, list[str]] = {}
+        self.over: list[Cover] = []
 
     def add(
         self,
@@ -83,12 +89,13 @@ class WorkTasks:
         count_max: int | None = None,
         trace_keys: Iterable[str] | None = None,
         task_id: int | None = None,
+        cover: Cover | None = None,
     ) -> int:
         """Make a task, due at once or after `delay_s`; its id. `deadline_s` counts from now.
 
         With `task_id`, a number of this kit that no other task has, every process can end it by that
-        number; one that is there stays as it is. It carries the trace of its `order_no`, or those of
-        `trace_keys` when it is about many.
+        number; one that is there stays as it is. Under a `cover` it may not be written. It carries the
+        trace of its `order_no`, or those of `trace_keys` when it is about many.
         """
         task_id = task_id or self._ids.next()
         traces, stored = carried.of_new_task(order_no, trace_keys)
@@ -104,6 +111,7 @@ class WorkTasks:
                 kind.count_max if count_max is None else count_max,
                 traces,
                 stored,
+                cover=cover,
             )
         )
         return task_id
@@ -118,6 +126,10 @@ class WorkTasks:
         """End a task of this kind that is known by its number only."""
         self.done_ids.append(task_id)
         self.retained = self.retained or kind.retention_s > 0
+
+    def finish_cover(self, cover: Cover) -> None:
+        """End a cover's own work; its row goes with the last task under it."""
+        self.over.append(cover)
 
     def finish_for(self, kind: Kind[Any], order_nos: Iterable[str]) -> None:
         """End the pending tasks of an exclusive kind by what they belong to."""
@@ -168,6 +180,7 @@ class UnitOfWork:
     audit: AuditRows = field(init=False)
     _transaction: Any = field(init=False)
     _batch: EventRows | None = field(init=False, default=None)
+    _covered: Covered = field(init=False, default_factory=Covered)
 
     async def __aenter__(self) -> Self:
         self.tasks, self.events = WorkTasks(self.ids), WorkEvents(self.ids)
@@ -189,6 +202,7 @@ class UnitOfWork:
             await self._write()
             hit(f"{self.name}.before_commit")
         except BaseException as failed:
+            self._covered.undo()
             self.audit.end(written=False)
             await self._transaction.__aexit__(type(failed), failed, failed.__traceback__)
             raise
@@ -200,6 +214,7 @@ class UnitOfWork:
         try:
             await self._transaction.__aexit__(None, None, None)
         except BaseException:
+            self._covered.undo()
             self.audit.end(written=False)
             raise
         self.audit.end(written=True)
@@ -212,13 +227,14 @@ class UnitOfWork:
             new.mine = (
                 new.delay_s <= 0 and runner is not None and runner.accepts(new.kind, new.queue)
             )
-        done = [*tasks.done_ids, *(task.id for task in tasks.done)]
-        if tasks.new or done or events.rows:
+        done = await self._cover([*tasks.done_ids, *(task.id for task in tasks.done)])
+        written = [new for new in tasks.new if not new.held]
+        if written or done or events.rows:
             events.number()
             batch_id = self.ids.next()
             time = await store.write(
                 self.db,
-                tasks=tasks.new,
+                tasks=written,
                 lease_s=runner.lease_s if runner is not None else 0.0,
                 done=done,
                 batch_id=batch_id,
@@ -235,6 +251,18 @@ class UnitOfWork:
         for name, order_nos in tasks.done_for.items():
             await store.finish_tasks_for(self.db, name, order_nos)
 
+    async def _cover(self, done: Sequence[int]) -> list[int]:
+        """Hold new tasks under their covers; which rows of these ended tasks, and of covers, are to go."""
+        covered, tasks, runner = self._covered, self.tasks, self.runner
+        if runner is None:
+            return [*done, *(cover.task_id for cover in tasks.over)]
+        covered.hold(tasks.new, runner.lease_s)
+        held = [task for i in done if (task := runner.find(i)) is not None and task.held]
+        covered.end(held, tasks.over)
+        await covers.lift(self.db, covered.lifted)
+        unwritten = {task.id for task in held}
+        return [*(i for i in done if i not in unwritten), *covered.gone]
+
     async def _keep_exclusive(self) -> None:
         """Of tasks that may not be there twice, run those that were written: of others there was one."""
         mine = [new for new in self.tasks.new if new.mine and new.kind.exclusive and new.order_no]
@@ -249,6 +277,8 @@ class UnitOfWork:
         tasks = self.tasks
         for task in tasks.done:
             task.finished = True
+        for cover in tasks.over:
+            cover.over = True
         runner = self.runner
         if runner is not None:
             if tasks.done_ids or tasks.done:
@@ -284,4 +314,5 @@ def _leased(new: NewTask) -> Task[Any]:
         count=1,
         deadline=datetime.now(UTC) + timedelta(seconds=new.deadline_s),
         traces=new.traces,
+        held=new if new.held else None,
     )

@@ -14,13 +14,14 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit import log, metrics
 from shoudan_kit.db.errors import describe
 from shoudan_kit.db.pool import Database
 from shoudan_kit.limits.slots import SlotBook
 from shoudan_kit.process.shutdown import cancel_all
-from shoudan_kit.tasks import store
+from shoudan_kit.tasks import covers, store
 from shoudan_kit.tasks.kinds import Handler, Kind, Task, TaskStatus
 from shoudan_kit.tracing import carried, spans
 from shoudan_kit.tracing.trace import Trace
@@ -150,6 +151,11 @@ class Worker(Generic[C]):
         for task_id in task_ids:
             if task := self._leased.pop(task_id, None):
                 task.finished = True
+                covers.let_go(task)
+
+    def find(self, task_id: int) -> Task[Any] | None:
+        """A task in memory, waiting or running."""
+        return self._leased.get(task_id)
 
     def nack(self, task: Task[Any]) -> None:
         """Leave a detached task undone after all: it comes again after its own delay or its interval."""
@@ -332,11 +338,15 @@ class Worker(Generic[C]):
     async def _tend_forever(self) -> None:
         """Give back what was left undone, and keep the leases of what is here."""
         extend_at = time.monotonic() + self.lease_s / 3
+        write_at = time.monotonic()
         gauge_at = time.monotonic()
         while True:
             await asyncio.sleep(TICK_S)
             try:
                 await self._defer()
+                if time.monotonic() >= write_at:
+                    write_at = time.monotonic() + self.lease_s / 8
+                    await self._write_old()
                 if time.monotonic() >= gauge_at:
                     gauge_at = time.monotonic() + GAUGE_EVERY_S
                     await self._gauge()
@@ -352,13 +362,37 @@ class Worker(Generic[C]):
         back, self._back = self._back, []
         try:
             async with self._database.begin() as db:
+                await self._write_held(db, back)
                 await store.defer_tasks(db, back)
         except BaseException:
             self._back = back + self._back
             raise
+        self._wrote(back)
         for task in back:
             after_s = task.retry_after_s
             self.expect(task.kind.interval_s if after_s is None else after_s)
+
+    async def _write_held(self, db: AsyncConnection, tasks: Sequence[Task[Any]]) -> None:
+        if held := [task for task in tasks if task.held is not None]:
+            await covers.write(db, held, self.lease_s)
+
+    def _wrote(self, tasks: Iterable[Task[Any]]) -> None:
+        for task in tasks:
+            covers.let_go(task)
+
+    async def _write_old(self) -> None:
+        """Write what was held for long: then the row that stood for it may be due."""
+        old = [
+            task
+            for task in self._leased.values()
+            if (new := task.held) is not None
+            and new.cover is not None
+            and not new.cover.holds(self.lease_s)
+        ]
+        if old:
+            async with self._database.begin() as db:
+                await self._write_held(db, old)
+            self._wrote(old)
 
     async def _gauge(self) -> None:
         """Tell operators how late tasks are and how many are dead."""
@@ -373,7 +407,9 @@ class Worker(Generic[C]):
             metrics.TASKS_DUE_AGE_SECONDS(name).set(late[name])
 
     async def _extend(self) -> None:
-        ids = [task_id for task_id, task in self._leased.items() if not task.finished]
+        ids = [
+            task_id for task_id, task in self._leased.items() if not (task.finished or task.held)
+        ]
         for start in range(0, len(ids), CLAIM_MAX):
             async with self._database.begin() as db:
                 await store.extend_tasks(db, ids[start : start + CLAIM_MAX], self.lease_s)
