@@ -233,7 +233,10 @@ def enqueue_deliveries(
     cached = context.memory.get(order.order_id)
     for part in parts:
         step = kinds.DeliveryStep(part.delivery_id, order.order_id)
-        context.enqueue(work, kinds.DELIVER, order.line_id, step, task_id=part.delivery_id)
+        cover = context.memory.cover(order.order_id)
+        context.enqueue(
+            work, kinds.DELIVER, order.line_id, step, task_id=part.delivery_id, cover=cover
+        )
         if cached is not None:
             cached.deliveries[part.delivery_id] = part
     text = ", ".join(f"{part.up_channel_no} #{part.delivery_id}" for part in parts[:10])

@@ -13,6 +13,7 @@ from shoudan_kit.http.client import HttpClient
 from shoudan_kit.secrets import named_secret
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.service import App
+from shoudan_kit.tasks.covers import Cover
 from shoudan_kit.tasks.kinds import Kind, Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import kinds
@@ -150,6 +151,7 @@ class Context:
         delay_s: float = 0,
         deadline_s: float | None = None,
         task_id: int | None = None,
+        cover: Cover | None = None,
     ) -> int:
         """Add the task of a step to the queue of its order's line; its id."""
         return work.tasks.add(
@@ -160,6 +162,7 @@ class Context:
             delay_s=delay_s,
             deadline_s=deadline_s,
             task_id=task_id,
+            cover=cover,
         )
 
     def serves(self, line_id: int, kind: Kind[Any]) -> bool:

@@ -28,6 +28,7 @@ from shoudan_kit.ids import time_of
 from shoudan_kit.limits.bulkhead import Admission, Change, Limits, Party, Resting
 from shoudan_kit.limits.shared_bulkhead import SharedBulkhead
 from shoudan_kit.limits.shares import Shares
+from shoudan_kit.tasks.covers import Cover
 from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events, goods_notifies, kinds, notified_cards
@@ -87,7 +88,13 @@ class _Attempt(msgspec.Struct, frozen=True):
 
 
 def enqueue_notify(
-    context: Context, work: UnitOfWork, order: Order, status: OrderStatus, code: str, message: str
+    context: Context,
+    work: UnitOfWork,
+    order: Order,
+    status: OrderStatus,
+    code: str,
+    message: str,
+    cover: Cover | None = None,
 ) -> None:
     """Add the notify task of an order that has just ended, if its request named a notify_url."""
     if order.has_notify:
@@ -96,6 +103,7 @@ def enqueue_notify(
             kinds.NOTIFY,
             order.line_id,
             kinds.NotifyStep(order.order_id, 0, int(status), code, message),
+            cover=cover,
         )
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from shoudan_kit.tasks.covers import Cover
 from shoudan_order.store.rows import Delivery, Order
 
 
 @dataclass(slots=True)
 class CachedOrder:
-    """An order under way in this process: its facts and parts."""
+    """An order under way in this process: its facts and parts, and the task that stands for its steps."""
 
     order: Order
+    cover: Cover
     deliveries: dict[int, Delivery] = field(default_factory=dict[int, Delivery])
 
 
@@ -33,6 +35,11 @@ class OrdersInMemory:
     def get(self, order_id: int) -> CachedOrder | None:
         """The order, if it is cached here."""
         return self._orders.get(order_id)
+
+    def cover(self, order_id: int) -> Cover | None:
+        """What may stand for steps of an order that this process took."""
+        cached = self._orders.get(order_id)
+        return None if cached is None else cached.cover
 
     def drop(self, order_ids: Iterable[int]) -> None:
         """Evict orders that have ended."""

@@ -9,6 +9,7 @@ import msgspec
 
 from shoudan_kit.db.pool import retry
 from shoudan_kit.db.text_statements import holdable
+from shoudan_kit.tasks.covers import Cover
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_kit.tracing import carried
 from shoudan_order import events, kinds, nonces
@@ -156,21 +157,26 @@ async def _insert_in(
 
 
 def _begin(context: Context, work: UnitOfWork, order: Order) -> CachedOrder:
-    """Enqueue an order's payment and its timeout, which has the order's number: any replica may end it."""
+    """Enqueue an order's payment and its timeout, which has the order's number: any replica may end it.
+
+    The timeout's row stands for the steps of the order while it is young (decision 0058).
+    """
     step = kinds.OrderStep(order.order_id)
     line, timeout_s = order.line_id, order.timeout_s
-    context.enqueue(work, kinds.PAY, line, step, deadline_s=timeout_s + kinds.PAY.deadline_s)
+    cover = Cover(order.order_id, timeout_s + 1)
+    pay_deadline_s = timeout_s + kinds.PAY.deadline_s
+    context.enqueue(work, kinds.PAY, line, step, deadline_s=pay_deadline_s, cover=cover)
     context.enqueue(
         work,
         kinds.TIMEOUT,
         line,
         step,
-        delay_s=timeout_s + 1,
+        delay_s=cover.delay_s,
         deadline_s=timeout_s + kinds.TIMEOUT.deadline_s,
-        task_id=order.order_id,
+        task_id=cover.task_id,
     )
     events.order_event(work, "created", order, OrderStatus.PAYING, events.ORDERED)
-    return CachedOrder(order)
+    return CachedOrder(order, cover)
 
 
 async def _answers(

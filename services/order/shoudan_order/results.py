@@ -14,6 +14,7 @@ import msgspec
 from shoudan_kit import log
 from shoudan_kit.db.pool import retry
 from shoudan_kit.money import micros_to_yuan
+from shoudan_kit.tasks.covers import Cover
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import binding, costs, events, kinds, notifies, order_totals
 from shoudan_order.context import Context
@@ -192,11 +193,19 @@ async def _write(
     if batch.now:
         await store.advance_orders(work.db, list(batch.now.values()))
         await request_decision(work, list(batch.now.values()))
+    # With its success an order's steps are all there, so that its cover goes with the last of them.
+    covers = {
+        order_id: cover
+        for order_id, now in batch.now.items()
+        if now.order_status == OrderStatus.SUCCEEDED
+        and (cover := context.memory.cover(order_id)) is not None
+    }
     for part, _ in batch.succeeded:
-        _succeeded(context, work, orders[part.order_id][0], batch.now[part.order_id], part)
+        order, now = orders[part.order_id][0], batch.now[part.order_id]
+        _succeeded(context, work, order, now, part, covers.get(part.order_id))
     for order_id, now in batch.now.items():
         if now.order_status in ENDED:
-            _ended(context, work, orders[order_id][0], now)
+            _ended(context, work, orders[order_id][0], now, covers.get(order_id))
 
 
 async def _rebind_failed(
@@ -321,12 +330,16 @@ async def _park(
 
 
 def _succeeded(
-    context: Context, work: UnitOfWork, order: Order, now: OrderUpdate, part: Delivery
+    context: Context,
+    work: UnitOfWork,
+    order: Order,
+    now: OrderUpdate,
+    part: Delivery,
+    cover: Cover | None = None,
 ) -> None:
     """Enqueue the supplier's payment of a delivered part, and publish the delivery."""
-    context.enqueue(
-        work, kinds.UP_PAY, order.line_id, kinds.DeliveryStep(part.delivery_id, order.order_id)
-    )
+    step = kinds.DeliveryStep(part.delivery_id, order.order_id)
+    context.enqueue(work, kinds.UP_PAY, order.line_id, step, cover=cover)
     cached = context.memory.get(order.order_id)
     if cached is not None:
         cached.deliveries[part.delivery_id] = part
@@ -351,7 +364,13 @@ END_EVENT = {
 }
 
 
-def _ended(context: Context, work: UnitOfWork, order: Order, now: OrderUpdate) -> None:
+def _ended(
+    context: Context,
+    work: UnitOfWork,
+    order: Order,
+    now: OrderUpdate,
+    cover: Cover | None = None,
+) -> None:
     """Enqueue what an order's end entails, once: notify, refund of what failed; finish its timeout task."""
     if now.was.order_status in ENDED:
         return
@@ -364,10 +383,14 @@ def _ended(context: Context, work: UnitOfWork, order: Order, now: OrderUpdate) -
         now.fail_msg,
         success_face_micros=now.success_face_micros,
     )
-    notifies.enqueue_notify(context, work, order, now.order_status, now.fail_code, now.fail_msg)
+    code, message = now.fail_code, now.fail_msg
+    notifies.enqueue_notify(context, work, order, now.order_status, code, message, cover)
     if now.refund_status == FailRefundStatus.WAITING:
         context.enqueue(work, kinds.ORDER_REFUND, order.line_id, kinds.OrderStep(order.order_id))
-    work.tasks.finish_id(kinds.TIMEOUT, order.order_id)
+    if cover is not None:
+        work.tasks.finish_cover(cover)
+    else:
+        work.tasks.finish_id(kinds.TIMEOUT, order.order_id)
 
 
 async def confirm(context: Context, work: UnitOfWork, delivery_id: int, reason: str) -> str:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
-from shoudan_order import events, kinds, notifies, order_totals, results, returns
+from shoudan_order import events, kinds, notifies, order_totals, restoring, results, returns
 from shoudan_order.context import Context
 from shoudan_order.delivery_calls import answered, key, queried
 from shoudan_order.delivery_client import Outcome
@@ -44,7 +44,10 @@ TIMEOUT_TEXT = "订单超时"
 
 
 async def time_out(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> None:
-    """End orders after their timeout, as far as the ends of their parts are known."""
+    """End orders after their timeout, as far as the ends of their parts are known.
+
+    Before it the steps of a process that died with the order are made anew.
+    """
     ids = sorted({t.payload.order_id for t in tasks})
     async with context.app.work("order.overtime") as work:
         orders = await store.read_orders(work.db, ids, lock=True)
@@ -52,7 +55,14 @@ async def time_out(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> 
         await _fail_unpaid(context, work, late)
         paid = {i: o for i, o in late.items() if o[1].order_status == OrderStatus.DELIVERING}
         await _end_paid(context, work, paid)
+        left = {
+            i: one for i, one in orders.items() if i not in late or one[1].order_status in ENDED
+        }
+        await restoring.restore(context, work, left)
         work.tasks.finish(*(t for t in tasks if _over(orders.get(t.payload.order_id))))
+    for task in tasks:
+        if (one := orders.get(task.payload.order_id)) is not None:
+            task.retry_after(one[1].left_s + 1)
     context.memory.drop(late)
 
 
