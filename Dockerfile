@@ -20,6 +20,12 @@ COPY signing signing
 COPY services services
 COPY gateway gateway
 COPY demo demo
+COPY docs docs
+COPY tools tools
+COPY CHANGELOG.md ./
+# The partners' pages, out of the tables that serve them: the libraries run it, zensical stands beside hatchling.
+RUN PYTHONPATH=protos/gen:kit:fakes:signing:gateway:services/order:services/pay:services/delivery:. \
+    /opt/shoudan/bin/python -m tools.partner_site gateway/shoudan_gateway/site /opt/build/bin/zensical
 # hatchling is in the lock: nothing else is fetched to build.
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels ./protos . \
     && /opt/build/bin/pip --python /opt/shoudan/bin/python install --no-deps /wheels/*.whl \

@@ -67,6 +67,10 @@ freeze *args:
 docs: freeze
     @{{bin}}/python tools/docs.py
 
+# Build the partners' pages, which the gateway serves at /docs
+site:
+    @{{bin}}/python -m tools.partner_site
+
 docs-check:
     @echo "== generated docs"
     @{{bin}}/python tools/docs.py --check

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 import pictures
+import recordings
 
 from shoudan_cli import capacity
 from shoudan_cli.observability.files import files
@@ -24,6 +25,7 @@ def generated() -> dict[Path, str]:
     """Every generated page by its path."""
     found = {DOCS / "lifecycles.md": page()}
     found[DOCS / "reference" / "http" / "errors.md"] = advice.page()
+    found[DOCS.parent / "gateway/shoudan_gateway/recordings.json"] = recordings.page()
     measured = msgspec.json.decode((DOCS / "capacity.json").read_bytes(), type=capacity.Measured)
     found[DOCS / "capacity.md"] = capacity.page(measured, capacity.Machines(), CAPACITY_PER_S)
     found |= {DOCS.parent / path: text for path, text in files().items()}

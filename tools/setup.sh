@@ -44,4 +44,5 @@ uv pip install --compile-bytecode --require-hashes --no-deps -r requirements.loc
 }
 # hatchling is in the lock, so the two distributions build without fetching anything.
 uv pip install --no-deps --no-build-isolation -e protos -e .
+"$venv/bin/python" -m tools.partner_site # what the gateway serves at /docs
 "$venv/bin/python" -m compileall -q kit cli fakes signing services gateway protos/gen || true # only slower without

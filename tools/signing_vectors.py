@@ -1,11 +1,12 @@
-"""Golden vectors of HMAC-SHA256-V2, by openssl and not by our code: `python tools/signing_vectors.py`.
+"""Golden vectors of calls and notifies, by openssl and not by our code: `python tools/signing_vectors.py`.
 
 The canonical form is written out here a second time, byte by byte, from its description; digests and
-signatures are openssl's. With --check the file is compared instead of written.
+signatures are openssl's. With --check the files are compared instead of written.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-FILE: Final = ROOT / "docs/reference/http/signing/vectors.json"
+HTTP: Final = ROOT / "docs/reference/http"
 KEY: Final = "0123456789abcdef0123456789abcdef"
 PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 STAMP: Final = {
@@ -23,6 +24,9 @@ STAMP: Final = {
     "sign_type": "HMAC-SHA256-V2",
     "timestamp": "1790000000",
 }
+EXAMPLE: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # of the specification's example
+IDENT, SENT, OFF_S_MAX = "msg_11", 1_790_000_000, 300
+NOTIFIED: Final = '{"channel_no": "test", "request_no": "r1", "order_id": "7", "status": 0}'
 FORM: Final = "request_no=r1&memo=a%20b"
 JSON: Final = '{"request_no":"r1","num":1,"memo":"中"}'
 CASES: Final[tuple[tuple[str, str, str, dict[str, str], str], ...]] = (
@@ -76,17 +80,90 @@ def vector(name: str, method: str, path: str, params: dict[str, str], body: str)
     }
 
 
+def first_version(
+    name: str, method: str, path: str, params: dict[str, str], body: str
+) -> dict[str, Any]:
+    """The same in the first version: no first line, names and values as they are."""
+    whole = STAMP | {"sign_type": "HMAC-SHA256"} | params
+    names = sorted((key for key in whole if key != "sign"), key=str.encode)
+    shown = "&".join(f"{key}={whole[key]}" for key in names)
+    text = "\n".join((method, path, shown, openssl(body.encode())))
+    one = vector(name, method, path, params, body)
+    return one | {"params": whole, "text": text, "sign": openssl(text.encode(), "-hmac", KEY)}
+
+
+def notify(
+    name: str, secrets: str, now: int, signed_by: str, body: str = NOTIFIED
+) -> dict[str, Any]:
+    """A notify as it arrives, and whether it is ours; `signed_by`: the keys, in hex, in that order."""
+    text = f"{IDENT}.{SENT}.{body}".encode()
+    made = [openssl(text, "-mac", "HMAC", "-macopt", f"hexkey:{key}") for key in signed_by.split()]
+    signature = " ".join(f"v1,{base64.b64encode(bytes.fromhex(one)).decode()}" for one in made)
+    keys = {hex_of(one) for one in secrets.split()}
+    return {
+        "name": name,
+        "secrets": secrets,
+        "id": IDENT,
+        "timestamp": str(SENT),
+        "signature": signature,
+        "body": body,
+        "now": now,
+        "ours": bool(keys & set(signed_by.split())) and abs(now - SENT) <= OFF_S_MAX,
+    }
+
+
+def hex_of(secret: str) -> str:
+    """The key of a secret, in hex."""
+    plain = secret.removeprefix("whsec_")
+    return (base64.b64decode(plain) if plain != secret else secret.encode()).hex()
+
+
+def notifies() -> list[dict[str, Any]]:
+    """Notifies that are ours, and some that are not."""
+    mine, old, other = hex_of(EXAMPLE), hex_of("old secret".replace(" ", "-")), hex_of("another")
+    rows = [
+        notify("a secret in Base64", EXAMPLE, SENT, mine),
+        notify("a secret as it stands", "old-secret", SENT + 300, old),
+        notify("while keys are exchanged", f"old-secret {EXAMPLE}", SENT - 300, f"{other} {mine}"),
+        notify("signed by another", EXAMPLE, SENT, other),
+        notify("too late", EXAMPLE, SENT + 301, mine),
+        notify("from the future", EXAMPLE, SENT - 301, mine),
+        notify("Chinese", EXAMPLE, SENT, mine, '{"failed_msg": "订单成功"}'),
+    ]
+    changed = notify("another body", EXAMPLE, SENT, mine)
+    rows.append(changed | {"body": NOTIFIED.replace("0}", "90}"), "ours": False})
+    for name, change in (
+        ("another id", {"id": "msg_other"}),
+        ("a time that is none", {"timestamp": "soon"}),
+        ("no signature", {"signature": ""}),
+        ("another scheme", {"signature": changed["signature"].replace("v1,", "v1a,")}),
+        ("half of a signature", {"signature": changed["signature"][:20]}),
+    ):
+        rows.append(changed | {"name": name, "ours": False} | change)
+    return rows
+
+
+def files() -> dict[Path, list[dict[str, Any]]]:
+    """The vectors of each file."""
+    return {
+        HTTP / "signing/vectors.json": [vector(*case) for case in CASES],
+        HTTP / "signing/vectors_v1.json": [first_version(*case) for case in CASES],
+        HTTP / "notify/vectors.json": notifies(),
+    }
+
+
 def main() -> int:
-    """Write or check the file; 1 when it differs."""
+    """Write or check the files; 1 when one differs."""
     if shutil.which("openssl") is None:
         print("signing vectors: not run (no openssl here)")
         return 0
-    made = json.dumps([vector(*case) for case in CASES], ensure_ascii=False, indent=1) + "\n"
-    if "--check" not in sys.argv[1:]:
-        FILE.write_text(made, "utf-8")
-    elif FILE.read_text("utf-8") != made:
-        print("run: python tools/signing_vectors.py", file=sys.stderr)
-        return 1
+    for path, vectors in files().items():
+        made = json.dumps(vectors, ensure_ascii=False, indent=1) + "\n"
+        if "--check" not in sys.argv[1:]:
+            path.write_text(made, "utf-8")
+        elif path.read_text("utf-8") != made:
+            print("run: python tools/signing_vectors.py", file=sys.stderr)
+            return 1
     return 0
 
 

@@ -19,6 +19,7 @@ from shoudan_gateway.backend import Backend
 from shoudan_gateway.backend_health import BackendHealth
 from shoudan_gateway.channel_cache import CHANNEL, ChannelCache
 from shoudan_gateway.config import GatewaySettings
+from shoudan_gateway.docs_site import DocsSite
 from shoudan_gateway.internal_access import InternalAccess, mode_of
 from shoudan_gateway.limits import CallerLimits
 from shoudan_gateway.partners.payserver.authenticate import PAYSERVER
@@ -100,6 +101,7 @@ class _Place:
     host: str
     port: int
     tls: ssl.SSLContext | None = None
+    docs: DocsSite | None = None
 
 
 async def start(app: App[GatewaySettings]) -> Running:
@@ -131,7 +133,7 @@ async def start(app: App[GatewaySettings]) -> Running:
 
     def site(at: _Place) -> Site:
         parts = settings, at.partners, backend, admission, internal, limits, at.pages, of_pay
-        return Site(Gateway(*parts, at.log), settings, at.host, at.port, at.tls)
+        return Site(Gateway(*parts, at.log, at.docs), settings, at.host, at.port, at.tls)
 
     sites = [site(one) for one in _places(app, log if settings.request_log else None)]
     for one in sites:
@@ -158,7 +160,7 @@ def _places(app: App[GatewaySettings], log: RequestLog | None) -> tuple[_Place, 
     outer, inner = served(partners.load(), one)
     at = pages(outer, one.public_base_url)
     return (
-        _Place(outer, at, log, one.listen_host, one.listen_port),
+        _Place(outer, at, log, one.listen_host, one.listen_port, docs=DocsSite(on=one.docs)),
         _Place(
             inner, pages(inner, ""), None, one.internal_host, one.internal_port, _internal_tls(app)
         ),

@@ -234,6 +234,10 @@ class GatewaySettings(ProcessSettings):
         description="Requests logged: off, errors (500 and up), writes (and errors), all.",
     )
 
+    docs: bool = Field(
+        True,
+        description="Whether the partners' documentation is served at /docs; its page of errors always is.",
+    )
     request_log: bool = Field(
         True,
         description="Whether what partners call is kept for them (`/request/list`), at the order service.",

@@ -169,6 +169,7 @@ class Outbound(msgspec.Struct, frozen=True):
     replayed: bool = False  # what an earlier call with this number was answered
     error_headers: Mapping[str, str] | None = None  # headers of an error (advice.py)
     file: File | None = None  # sent piece by piece in place of the body
+    headers: Mapping[str, str] | None = None  # beside, or in place of, those of every answer
 
 
 class Reader(Protocol):

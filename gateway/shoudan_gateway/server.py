@@ -18,6 +18,7 @@ from shoudan_gateway.bodies import UnreadBodies
 from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.connection import HEADER_BYTES_MAX, Connection, Listener
 from shoudan_gateway.deadlines import Deadlines
+from shoudan_gateway.docs_site import DocsSite
 from shoudan_gateway.downloads import Downloads
 from shoudan_gateway.internal_access import InternalAccess
 from shoudan_gateway.limits import (
@@ -76,10 +77,11 @@ class Gateway:
         pages: Mapping[str, Outbound],
         of_pay: FetchedSecrets,
         request_log: RequestLog | None = None,
+        docs: DocsSite | None = None,
     ) -> None:
         """`of_pay`: what the pay service stores for partners that authenticate by themselves.
 
-        `request_log`: where what partners call is noted; None where it is not.
+        `request_log`: where what partners call is noted; None where it is not. `docs`: the partners' pages.
         """
         self._settings, self._backend, self._admission = settings, backend, admission
         self._internal, self._limits = internal, limits
@@ -104,6 +106,7 @@ class Gateway:
         }
         self._logged = settings.access_log
         self._request_log = request_log
+        self._docs = docs
 
     def listener(self) -> Listener:
         """The server whose requests this gateway answers."""
@@ -175,6 +178,7 @@ class Gateway:
         try:
             _check_limits(request, inbound)
             if route is None:
+                inbound = msgspec.structs.replace(inbound, headers=request.headers)
                 return inbound, self._page(inbound)
             endpoint = route.endpoint
             if inbound.method not in endpoint.methods:
@@ -259,6 +263,8 @@ class Gateway:
 
     def _page(self, inbound: Inbound) -> Outbound:
         page = self._pages.get(inbound.path)
+        if page is None and self._docs is not None:
+            page = self._docs.answer(inbound)
         if page is None:
             raise Problem(GatewayError.PATH_UNKNOWN)
         if inbound.method not in {"GET", "HEAD"}:
@@ -373,6 +379,8 @@ def _headers(answer: Outbound, request_id: str, inbound: Inbound) -> CIMultiDict
         headers["Idempotent-Replayed"] = "true"
     if answer.error_headers is not None:
         headers.update(answer.error_headers)
+    if answer.headers is not None:
+        headers.update(answer.headers)
     if inbound.quotas or inbound.places is not None:
         headers["RateLimit-Policy"] = policy(inbound.quotas, inbound.places)
         headers["RateLimit"] = remaining(inbound.quotas, inbound.places)

@@ -15,7 +15,8 @@ from yarl import URL
 
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue
 from shoudan_signing import channel as signing
-from tools.signing_clients import CLIENTS, FOLDER, outcomes, vectors
+from shoudan_signing import webhooks
+from tools.signing_clients import CLIENTS, FOLDER, notifies, outcomes, vectors
 
 KEY, OTHER_KEY = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -236,6 +237,19 @@ def test_openssls_vectors_are_ours() -> None:
         assert signing.hmac_v2_sign(*given, one["key"].encode()) == one["sign"], one["name"]
 
 
+def test_openssls_vectors_of_notifies_are_ours() -> None:
+    for one in notifies():
+        names = (webhooks.ID, webhooks.TIMESTAMP, webhooks.SIGNATURE)
+        given = dict(zip(names, (one["id"], one["timestamp"], one["signature"]), strict=True))
+        try:
+            webhooks.verify(one["secrets"].split(), given, one["body"].encode(), one["now"])
+            ours = True
+        except webhooks.NotVerified:
+            ours = False
+        assert ours == one["ours"], one["name"]
+    assert {one["ours"] for one in notifies()} == {True, False}
+
+
 def test_no_two_vectors_have_the_same_text() -> None:
     texts = [one["text"] for one in vectors()]
     assert len(set(texts)) == len(texts) >= 15
@@ -243,7 +257,7 @@ def test_no_two_vectors_have_the_same_text() -> None:
 
 def test_clients_agree_in_every_language_that_is_installed() -> None:
     found = dict(outcomes())
-    assert set(found) == set(CLIENTS) == {"Python", "Node.js", "Java", "PHP", "Go"}
+    assert set(found) == set(CLIENTS) == {"Python", "Node.js", "Java", "PHP", "Go", "C#"}
     agreed = {language for language, verdict in found.items() if verdict.startswith("agrees")}
     assert "Python" in agreed
     missing = {language for language, verdict in found.items() if verdict.startswith("not run")}

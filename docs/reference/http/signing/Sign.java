@@ -36,6 +36,22 @@ public final class Sign {
         return HEX.formatHex(mac.doFinal(utf8(text)));
     }
 
+    /** The first version, HMAC-SHA256: names and values as they are, and no first line. */
+    public static String signV1(
+            String method, String path, Map<String, String> params, byte[] body, String key)
+            throws GeneralSecurityException {
+        Comparator<String> byBytes = (a, b) -> Arrays.compareUnsigned(utf8(a), utf8(b));
+        String shown = params.keySet().stream()
+                .filter(name -> !name.equals("sign"))
+                .sorted(byBytes)
+                .map(name -> name + "=" + params.get(name))
+                .collect(Collectors.joining("&"));
+        String digest = HEX.formatHex(MessageDigest.getInstance("SHA-256").digest(body));
+        Mac mac = Mac.getInstance("HmacSHA256");
+        mac.init(new SecretKeySpec(utf8(key), "HmacSHA256"));
+        return HEX.formatHex(mac.doFinal(utf8(String.join("\n", method, path, shown, digest))));
+    }
+
     /** URLEncoder is for forms: it writes + for a space, leaves *, and encodes ~. */
     private static String encoded(String text) {
         return URLEncoder.encode(text, StandardCharsets.UTF_8)
@@ -52,7 +68,7 @@ public final class Sign {
         return new String(HEX.parseHex(digits), StandardCharsets.UTF_8);
     }
 
-    /** Lines of method, path, key, body and name=value&…, the last two in hex. */
+    /** Lines of method, path, key, body and name=value&…, the last two in hex, and the version: 1 or 2. */
     public static void main(String[] arguments) throws IOException, GeneralSecurityException {
         var lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String line = lines.readLine(); line != null; line = lines.readLine()) {
@@ -62,7 +78,10 @@ public final class Sign {
                 String[] one = pair.split("=", -1);
                 params.put(text(one[0]), text(one[1]));
             }
-            System.out.println(sign(part[0], part[1], params, HEX.parseHex(part[3]), part[2]));
+            byte[] body = HEX.parseHex(part[3]);
+            System.out.println(part[5].equals("2")
+                    ? sign(part[0], part[1], params, body, part[2])
+                    : signV1(part[0], part[1], params, body, part[2]));
         }
     }
 }

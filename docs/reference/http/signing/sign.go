@@ -20,6 +20,16 @@ func encoded(text string) string {
 
 // sign gives the hex of the signature. params: those of query and body together; body: its bytes, none of a GET.
 func sign(method, path string, params map[string]string, body []byte, key string) string {
+	return signed([]string{"HMAC-SHA256-V2", method, path}, encoded, params, body, key)
+}
+
+// signV1 is the first version, HMAC-SHA256: names and values as they are, and no first line.
+func signV1(method, path string, params map[string]string, body []byte, key string) string {
+	asItIs := func(text string) string { return text }
+	return signed([]string{method, path}, asItIs, params, body, key)
+}
+
+func signed(lines []string, shownAs func(string) string, params map[string]string, body []byte, key string) string {
 	names := make([]string, 0, len(params))
 	for name := range params {
 		if name != "sign" {
@@ -29,10 +39,10 @@ func sign(method, path string, params map[string]string, body []byte, key string
 	sort.Strings(names) // by bytes
 	shown := make([]string, len(names))
 	for i, name := range names {
-		shown[i] = encoded(name) + "=" + encoded(params[name])
+		shown[i] = shownAs(name) + "=" + shownAs(params[name])
 	}
 	digest := sha256.Sum256(body)
-	lines := []string{"HMAC-SHA256-V2", method, path, strings.Join(shown, "&"), hex.EncodeToString(digest[:])}
+	lines = append(lines, strings.Join(shown, "&"), hex.EncodeToString(digest[:]))
 	mac := hmac.New(sha256.New, []byte(key))
 	mac.Write([]byte(strings.Join(lines, "\n")))
 	return hex.EncodeToString(mac.Sum(nil))
@@ -46,7 +56,7 @@ func bytesOf(digits string) []byte {
 	return found
 }
 
-// Lines of method, path, key, body and name=value&…, the last two in hex.
+// Lines of method, path, key, body and name=value&…, the last two in hex, and the version: 1 or 2.
 func main() {
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
@@ -56,6 +66,10 @@ func main() {
 			name, value, _ := strings.Cut(pair, "=")
 			params[string(bytesOf(name))] = string(bytesOf(value))
 		}
-		fmt.Println(sign(part[0], part[1], params, bytesOf(part[3]), part[2]))
+		made := sign
+		if part[5] == "1" {
+			made = signV1
+		}
+		fmt.Println(made(part[0], part[1], params, bytesOf(part[3]), part[2]))
 	}
 }

@@ -18,18 +18,29 @@ function sign(method, path, params, body, key) {
   return createHmac("sha256", key).update(text).digest("hex");
 }
 
-module.exports = { sign };
+// The first version, HMAC-SHA256: names and values as they are, and no first line.
+function signV1(method, path, params, body, key) {
+  const shown = Object.keys(params)
+    .filter((name) => name !== "sign")
+    .sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
+    .map((name) => `${name}=${params[name]}`)
+    .join("&");
+  const digest = createHash("sha256").update(body).digest("hex");
+  return createHmac("sha256", key).update([method, path, shown, digest].join("\n")).digest("hex");
+}
+
+module.exports = { sign, signV1 };
 
 if (require.main === module) {
-  // lines of method, path, key, body and name=value&…, the last two in hex
+  // lines of method, path, key, body and name=value&…, the last two in hex, and the version: 1 or 2
   const text = (digits) => Buffer.from(digits, "hex").toString();
   for (const line of readFileSync(0, "utf8").split("\n").filter(Boolean)) {
-    const [method, path, key, body, pairs] = line.split("\t");
+    const [method, path, key, body, pairs, version] = line.split("\t");
     const params = {};
     for (const pair of pairs.split("&")) {
       const [name, value] = pair.split("=");
       params[text(name)] = text(value);
     }
-    console.log(sign(method, path, params, Buffer.from(body, "hex"), key));
+    console.log((version === "2" ? sign : signV1)(method, path, params, Buffer.from(body, "hex"), key));
   }
 }
