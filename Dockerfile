@@ -22,7 +22,6 @@ COPY gateway gateway
 COPY demo demo
 COPY docs docs
 COPY tools tools
-COPY CHANGELOG.md ./
 # The partners' pages, out of the tables that serve them: the libraries run it, zensical stands beside hatchling.
 RUN PYTHONPATH=protos/gen:kit:fakes:signing:gateway:services/order:services/pay:services/delivery:. \
     /opt/shoudan/bin/python -m tools.partner_site gateway/shoudan_gateway/site /opt/build/bin/zensical

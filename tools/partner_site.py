@@ -294,7 +294,7 @@ def _toml(config: Mapping[str, Any]) -> str:
 
 
 def _finished(folder: Path, language: str, pages: Mapping[str, str]) -> None:
-    """Beside each page its Markdown; what nobody reads goes."""
+    """Beside each page its Markdown; what no reader needs goes."""
     for one in ("404.html", "sitemap.xml", "sitemap.xml.gz", "objects.inv"):
         (folder / one).unlink(missing_ok=True)
     shutil.rmtree(folder / "assets/stylesheets/classic", ignore_errors=True)

@@ -114,8 +114,9 @@ def notify(
 
 def hex_of(secret: str) -> str:
     """The key of a secret, in hex."""
-    plain = secret.removeprefix("whsec_")
-    return (base64.b64decode(plain) if plain != secret else secret.encode()).hex()
+    if secret.startswith("whsec_"):
+        return base64.b64decode(secret.removeprefix("whsec_")).hex()
+    return secret.encode().hex()
 
 
 def notifies() -> list[dict[str, Any]]:
