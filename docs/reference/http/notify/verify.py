@@ -41,5 +41,5 @@ if __name__ == "__main__":
     for line in sys.stdin:
         secret, ident, stamp, signature, body, now = line.rstrip("\n").split("\t")
         names = ("webhook-id", "webhook-timestamp", "webhook-signature")
-        found = dict(zip(names, (ident, stamp, signature), strict=True))
+        found: dict[str, str] = dict(zip(names, (ident, stamp, signature), strict=True))
         print("yes" if verify(secret.split(), found, bytes.fromhex(body), int(now)) else "no")
