@@ -30,6 +30,10 @@ from shoudan_kit.tasks.rows import EventRow, EventRows
 PACK_MAX: Final = 500  # events in one message
 BACKLOG_MAX: Final = 2_000  # batches in memory; more are left to the relay
 GATHER_S: Final = 0.05  # lets a few transactions share their messages and their marking
+# Between two such: each message is written through to the server's disk, however little is in it.
+REST_S: Final = 0.2
+TAKE_MAX: Final = 500  # batches that are marked together
+AT_ONCE: Final = 16  # messages that wait for their acknowledgements together
 RELAY_S: Final = 2.0
 RELAY_OLDER_S: Final = 10.0  # younger ones are still being published from memory
 RELAY_MAX: Final = 20  # batches of one claim
@@ -117,7 +121,8 @@ class Relay:
             self._ready.clear()
             await asyncio.sleep(GATHER_S)
             while self._backlog:
-                batches = [self._backlog.popleft() for _ in range(min(50, len(self._backlog)))]
+                most = min(TAKE_MAX, len(self._backlog))
+                batches = [self._backlog.popleft() for _ in range(most)]
                 try:
                     await self._publish(batches)
                 except (*DOWN, DBAPIError) as error:  # the outbox has them
@@ -125,6 +130,7 @@ class Relay:
                     self._backlog.clear()
                 except Exception:
                     _logger.exception("publish_failed", batches=len(batches))
+            await asyncio.sleep(REST_S)
 
     async def _publish(self, batches: Sequence[EventRows]) -> None:
         """Publish batches packed by subject, then mark them; marked means acknowledged by JetStream."""
@@ -136,12 +142,23 @@ class Relay:
             stamp.FromDatetime(batch.time)
             for row in batch.events:
                 by_subject[row.subject].append((row, stamp))
-        for subject, events in by_subject.items():
-            for payload, message_id, count in packed(self._service, events):
-                await self._bus.publish(subject, payload, message_id)
-                metrics.EVENTS_PUBLISHED_TOTAL(subject).inc(count)
+        messages = [
+            (subject, *message)
+            for subject, events in by_subject.items()
+            for message in packed(self._service, events)
+        ]
+        for start in range(0, len(messages), AT_ONCE):
+            # All end before the first error is raised: none is still under way when they come again.
+            sent = [self._send(*one) for one in messages[start : start + AT_ONCE]]
+            for done in await asyncio.gather(*sent, return_exceptions=True):
+                if done is not None:
+                    raise done
         async with self._database.begin() as db:
             await store.mark_published(db, [batch.batch_id for batch in batches])
+
+    async def _send(self, subject: str, payload: bytes, message_id: str, count: int) -> None:
+        await self._bus.publish(subject, payload, message_id)
+        metrics.EVENTS_PUBLISHED_TOTAL(subject).inc(count)
 
     async def _relay_forever(self) -> None:
         """Re-publish what stayed unmarked: NATS was away, or a process died after its commit."""
