@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -32,7 +32,6 @@ BACKLOG_MAX: Final = 2_000  # batches in memory; more are left to the relay
 GATHER_S: Final = 0.05  # lets a few transactions share their messages and their marking
 # Between two such: each message is written through to the server's disk, however little is in it.
 REST_S: Final = 0.2
-TAKE_MAX: Final = 500  # batches that are marked together
 AT_ONCE: Final = 16  # messages that wait for their acknowledgements together
 RELAY_S: Final = 2.0
 RELAY_OLDER_S: Final = 10.0  # younger ones are still being published from memory
@@ -87,7 +86,7 @@ class Relay:
         self._bus, self._database, self._service = bus, database, service
         self._scan_s, self._older_s, self._claim_s = scan_s, older_s, claim_s
         self._look_every_s, self._shard = look_every_s, shard
-        self._backlog: deque[EventRows] = deque()
+        self._backlog: list[EventRows] = []
         self._ready = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
         self._failures = _Failures()
@@ -120,16 +119,15 @@ class Relay:
             await self._ready.wait()
             self._ready.clear()
             await asyncio.sleep(GATHER_S)
-            while self._backlog:
-                most = min(TAKE_MAX, len(self._backlog))
-                batches = [self._backlog.popleft() for _ in range(most)]
-                try:
-                    await self._publish(batches)
-                except (*DOWN, DBAPIError) as error:  # the outbox has them
-                    self._failures.note(len(batches) + len(self._backlog), error)
-                    self._backlog.clear()
-                except Exception:
-                    _logger.exception("publish_failed", batches=len(batches))
+            batches = [*self._backlog]
+            try:
+                await self._publish(batches)
+            except (*DOWN, DBAPIError) as error:  # the outbox has them
+                self._failures.note(len(self._backlog), error)
+                self._backlog.clear()
+            except Exception:
+                _logger.exception("publish_failed", batches=len(batches))
+            del self._backlog[: len(batches)]  # only now: `stop` waits for them
             await asyncio.sleep(REST_S)
 
     async def _publish(self, batches: Sequence[EventRows]) -> None:
