@@ -4,7 +4,7 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 bin := justfile_directory() / ".venv/bin"
 uv := bin / "uv"
 together := "-n 3 --dist loadfile --no-loadscope-reorder"
-code := "kit cli client fakes signing services gateway tools tests typings"
+code := "kit cli client fakes signing services gateway console tools tests typings"
 
 default:
     @{{bin}}/just --list
@@ -59,6 +59,10 @@ gen-check:
     @echo "== generated code"
     @{{bin}}/python tools/gen.py --check
 
+# The console's translations after a text was added or changed; commit both files
+texts:
+    @{{bin}}/python tools/console_texts.py
+
 # Note new names that are data in tests/frozen_names.txt; with --drop, take out those that are gone
 freeze *args:
     @{{bin}}/python tools/freeze.py {{args}}
@@ -107,7 +111,7 @@ mutants *names:
 dead:
     @echo "== dead code"
     @{{bin}}/vulture
-    @{{bin}}/deptry kit cli fakes signing services gateway >.venv/deptry.log 2>&1 || { cat .venv/deptry.log >&2; exit 1; }
+    @{{bin}}/deptry kit cli fakes signing services gateway console >.venv/deptry.log 2>&1 || { cat .venv/deptry.log >&2; exit 1; }
 
 types:
     @echo "== types"

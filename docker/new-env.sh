@@ -25,7 +25,7 @@ fi
 add SHOUDAN_PUBLIC_URL "$url"
 for name in POSTGRES READER \
     ORDER ORDER_OWNER PAY PAY_OWNER DELIVERY DELIVERY_OWNER ERP_INGEST ERP_INGEST_OWNER \
-    IDENTITY IDENTITY_OWNER FINANCE FINANCE_OWNER; do
+    IDENTITY IDENTITY_OWNER FINANCE FINANCE_OWNER CONSOLE CONSOLE_OWNER; do
     add "SHOUDAN_${name}_PASSWORD" "s$(random)"
 done
 # Stands in every operator's token: a token of one system is refused at another.

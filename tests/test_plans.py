@@ -25,7 +25,7 @@ from shoudan_kit.db.pool import PLANS, Database
 from tests import plans_of_finance
 from tests.filled import fill
 
-SERVICES = ("order", "pay", "delivery", "erp_ingest", "identity", "finance")
+SERVICES = ("order", "pay", "delivery", "erp_ingest", "identity", "finance", "console")
 # Reading one of these finds a row at once, or gives one row at most.
 SHORT = ("Index Scan", "Index Only Scan", "Bitmap Heap Scan", "Result", "Aggregate")
 # Statements whose inner side is a handful of rows whatever the batch: why, in a word.

@@ -21,7 +21,7 @@ from shoudan_kit.db.revisions import Phase, revisions
 from shoudan_kit.embedded import DatabaseUrls, Postgres
 
 ROOT = Path(__file__).parents[1]
-SERVICES = ("order", "pay", "delivery", "erp_ingest", "identity", "finance")
+SERVICES = ("order", "pay", "delivery", "erp_ingest", "identity", "finance", "console")
 RELEASE: dict[str, Any] = json.loads((ROOT / "tests" / "release.json").read_text("utf-8"))[
     "services"
 ]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from shoudan_cli.wiring import GATEWAY, LOOPBACK, SERVICES
+from shoudan_cli.wiring import GATEWAY, LOOPBACK, STORES
 from shoudan_kit.tls.authority import AUTHORITY, CA, CA_KEY, CERT, CURRENT, KEY, Authority
 from shoudan_kit.tls.identity import Files
 
@@ -16,7 +16,7 @@ NATS: Final = "nats"
 CLI: Final = "cli"
 RENEW_EVERY_S: Final = 3_600.0  # of a third of a week
 # Only NATS is checked by its address; a service by its own name, wherever it runs.
-NAMES: Final = {**dict.fromkeys((*SERVICES, GATEWAY, CLI), ()), NATS: (LOOPBACK,)}
+NAMES: Final = {**dict.fromkeys((*STORES, GATEWAY, CLI), ()), NATS: (LOOPBACK,)}
 
 
 class Certificates:
@@ -41,7 +41,7 @@ class Certificates:
     def environment(self) -> dict[str, str]:
         """For every process the three settings under its own name: it is given no other's."""
         env: dict[str, str] = {}
-        for name in (*SERVICES, GATEWAY, CLI):
+        for name in (*STORES, GATEWAY, CLI):
             files, prefix = self.files(name), f"SHOUDAN_{name.upper()}_TLS"
             env[f"{prefix}_CERT"] = str(files.cert)
             env[f"{prefix}_KEY"] = str(files.key)

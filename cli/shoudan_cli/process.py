@@ -20,7 +20,8 @@ GROUP: Final = "shoudan.services"
 ONE_SHARD: Final = "this service cannot have several shards"
 
 ServiceName = Annotated[
-    str, typer.Argument(help="order, pay, delivery, erp_ingest, identity, finance or gateway.")
+    str,
+    typer.Argument(help="order, pay, delivery, erp_ingest, identity, finance, gateway or console."),
 ]
 
 

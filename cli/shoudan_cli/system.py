@@ -18,10 +18,12 @@ from typing import Any, Final, Literal, Self
 
 from shoudan_cli.credentials import HOME_VARIABLE, make_owner_key, present
 from shoudan_cli.wiring import (
+    CONSOLE,
     GATEWAY,
     LOOPBACK,
     SANDBOX,
     SERVICES,
+    STORES,
     Ports,
     choose_ports,
     environment,
@@ -99,7 +101,7 @@ class Plan:
 
 class System:
     """A running system. Processes are named order, pay, delivery, erp_ingest, identity, finance, gateway,
-    sandbox, postgres, nats; each can be killed, paused, stopped and started again by name."""
+    console, sandbox, postgres, nats; each can be killed, paused, stopped and started again by name."""
 
     def __init__(self, plan: Plan, home: Path, ports: Ports) -> None:
         self.plan, self.home, self.ports = plan, home, ports
@@ -165,6 +167,11 @@ class System:
         return self.env["SHOUDAN_GATEWAY_URL"]
 
     @property
+    def console_url(self) -> str:
+        """Where operators work in a browser."""
+        return f"http://{LOOPBACK}:{self.ports[CONSOLE]}"
+
+    @property
     def internal_url(self) -> str:
         """The gateway's internal listener (ledger)."""
         return f"http://{LOOPBACK}:{self.ports['internal']}"
@@ -226,7 +233,7 @@ class System:
         loading = asyncio.ensure_future(asyncio.to_thread(_declared))
         try:
             await self._start_servers(stack)
-            self.databases = await self.postgres.provision(SERVICES)
+            self.databases = await self.postgres.provision(STORES)
             found = self._environment()
             found |= _of_ledger(self.home)
             found["SHOUDAN_TOKEN_KEYS"] = str(make_owner_key(self.home))
@@ -243,7 +250,7 @@ class System:
         stack.push_async_callback(self.supervisor.aclose)
         self.supervisor.adopt(self.postgres, watch=False)
         self.supervisor.adopt(self.nats, watch=True)
-        await self._start_services([declared[name] for name in SERVICES])
+        await self._start_services([declared[name] for name in STORES])
         await self._apply()
         await self._start_gateway()
 
@@ -293,7 +300,7 @@ class System:
             for one in declared:
                 migrated.append(await self._migrate(one))
                 await self._seed(one)
-                started = self.supervisor.start(*self._replicas(one.name))
+                started = self.supervisor.start(*self._processes(one.name))
                 starting.append(asyncio.ensure_future(started))
             self._done("migrate", " · ".join(migrated), timer())
             await asyncio.gather(*starting)
@@ -302,6 +309,7 @@ class System:
             raise
         addresses = "  ".join(f"{name} :{self.ports[name]}" for name in SERVICES)
         self._done("services", f"{addresses}  healthy", timer())
+        self._done(CONSOLE, f"{self.console_url}/  for operators, in a browser", timer())
         self._done(
             "sandbox", f"{self.sandbox_url}/  supplier, notify inbox, payment component", timer()
         )
@@ -313,7 +321,7 @@ class System:
 
         urls = self.databases[service.name]
         settings = service.settings.load(service.name, environ={**os.environ, **self.env})
-        file = settings.shards
+        file = getattr(settings, "shards", None)
         found = single(*urls) if file is None else read(file, *urls, owner=True)
         pending = 0
         for home in found.homes:
@@ -354,6 +362,10 @@ class System:
         timer = _timer()
         await self.supervisor.start(*self._replicas(GATEWAY))
         self._done(GATEWAY, self.gateway_url, timer())
+
+    def _processes(self, name: str) -> list[Process]:
+        """The replicas of a service; one console, for browsers have one address."""
+        return [self._serve(name, 1)] if name == CONSOLE else self._replicas(name)
 
     def _replicas(self, name: str) -> list[Process]:
         return [self._serve(name, number) for number in range(1, self.plan.replicas + 1)]

@@ -19,6 +19,7 @@ from rich.table import Table
 from shoudan_cli.clients import Failed, console, run
 from shoudan_cli.system import PortTaken, Stage, System, log_to_stderr
 from shoudan_cli.systems import folder, free_name, running, starting
+from shoudan_cli.wiring import SERVICES
 from shoudan_kit.embedded import EmbeddedError
 from shoudan_kit.process.ports import NoPort
 from shoudan_kit.process.supervise import NotStarted
@@ -90,14 +91,18 @@ class Voice:
                 gateway=system.gateway_url,
                 sandbox=system.sandbox_url,
                 internal=system.internal_url,
+                console=system.console_url,
                 id=system.id,
-                targets={name: system.target(name) for name in system.databases},
+                targets={name: system.target(name) for name in SERVICES},
                 pids={name: system.supervisor.pid(name) for name in system.supervisor.names},
                 logs=str(system.home / "logs"),
             )
             return
         _line(f"✔ ready     {system.gateway_url}", f"{seconds:.1f} s")
         _line(f"  partners channel_no=test and ycdown   API {system.gateway_url}/openapi.json")
+        _line(
+            f"  console  {system.console_url}/   operators work here; log in as `shoudan login` does"
+        )
         _line(f"  logs     {system.home / 'logs'}")
         _line(f"  next:    shoudan demo --url {system.gateway_url}      (Ctrl-C stops everything)")
 
@@ -135,7 +140,7 @@ async def noted(system: System, name: str | None) -> AsyncGenerator[None]:
         f'gateway_url = "{system.gateway_url}"',
         f'sandbox_url = "{system.sandbox_url}"',
     ]
-    lines += [f'{name}_target = "{system.target(name)}"' for name in system.databases]
+    lines += [f'{name}_target = "{system.target(name)}"' for name in SERVICES]
     if system.certificates is not None:
         files = system.certificates.files("cli")
         given = {"cert": files.cert, "key": files.key, "ca": files.ca}

@@ -19,6 +19,8 @@ SERVICES: Final = (
     "finance",
 )  # those with a database
 GATEWAY: Final = "gateway"
+CONSOLE: Final = "console"
+STORES: Final = (*SERVICES, CONSOLE)  # every database
 SANDBOX: Final = "sandbox"
 LOOPBACK: Final = "127.0.0.1"
 
@@ -26,6 +28,7 @@ LOOPBACK: Final = "127.0.0.1"
 _USUAL: Final[Mapping[str, int]] = {
     GATEWAY: 8600,
     "internal": 8601,
+    CONSOLE: 8610,
     SANDBOX: 8690,
     "order": 50051,
     "pay": 50052,
@@ -40,6 +43,7 @@ _USUAL: Final[Mapping[str, int]] = {
     "gateway ops": 9605,
     "identity ops": 9606,
     "finance ops": 9607,
+    "console ops": 9608,
     "postgres": 5433,
     "nats": 4222,
 }
@@ -49,8 +53,8 @@ _NAMED_SECRET: Final = f"{_PREFIX}SECRET_"
 _COMPONENT_SECRET: Final = f"{_PREFIX}COMPONENT_"
 # What is no setting, and which processes read it.
 _PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = {
-    "SHOUDAN_CONFIG": (*SERVICES, GATEWAY),
-    "SHOUDAN_FAULTS": (*SERVICES, GATEWAY),
+    "SHOUDAN_CONFIG": (*SERVICES, GATEWAY, CONSOLE),
+    "SHOUDAN_FAULTS": (*SERVICES, GATEWAY, CONSOLE),
     "SHOUDAN_MOCK_SECRET": (SANDBOX,),
 }
 USUAL_GATEWAY: Final = _USUAL[GATEWAY]
@@ -129,15 +133,19 @@ def environment(
         "SHOUDAN_GATEWAY_LISTEN_PORT": str(ports[GATEWAY]),
         "SHOUDAN_GATEWAY_INTERNAL_PORT": str(ports["internal"]),
         "SHOUDAN_GATEWAY_OPS_PORT": str(ports["gateway ops"]),
+        "SHOUDAN_CONSOLE_LISTEN_PORT": str(ports[CONSOLE]),
+        "SHOUDAN_CONSOLE_OPS_PORT": str(ports["console ops"]),
         "SHOUDAN_RPC_CONNECTION_AGE_S": "300",  # no replica joins here that would have to be found
         "SHOUDAN_CLI_OPS_URLS": json.dumps(
-            {name: url(f"{name} ops") for name in (*SERVICES, GATEWAY)}
+            {name: url(f"{name} ops") for name in (*STORES, GATEWAY)}
         ),
     }
-    for name in SERVICES:
+    for name in STORES:
         big = name.upper()
         env[f"SHOUDAN_{big}_DATABASE_URL"] = databases[name].service
         env[f"SHOUDAN_{big}_OWNER_DATABASE_URL"] = databases[name].owner
+    for name in SERVICES:
+        big = name.upper()
         env[f"SHOUDAN_{big}_LISTEN_PORT"] = str(ports[name])
         env[f"SHOUDAN_{big}_OPS_PORT"] = str(ports[f"{name} ops"])
         env[f"SHOUDAN_{big}_TARGET"] = target(ports, name, replicas)
@@ -175,7 +183,7 @@ def _as_read(name: str, settings: Collection[str], variable: str) -> str:
         named = plain.startswith(f"{own}SECRET_")
         return _PREFIX + variable.removeprefix(own) if named else variable
     shared = plain.removeprefix(_PREFIX).lower()
-    others = tuple(f"{_PREFIX}{one.upper()}_" for one in (*SERVICES, GATEWAY, "CLI"))
+    others = tuple(f"{_PREFIX}{one.upper()}_" for one in (*STORES, GATEWAY, "CLI"))
     if shared not in settings or (plain.startswith(others) and "_url" in shared):
         return ""
     return variable

@@ -16,12 +16,13 @@ password() {
     printf '  username: "%s"\n  password: "%s"\n' "$2" "$(value "$3")"
 }
 
-for service in order pay delivery erp_ingest identity finance; do
+for service in order pay delivery erp_ingest identity finance console; do
     big=$(echo "$service" | tr '[:lower:]' '[:upper:]')
     name=$(echo "$service" | tr _ -)
     password "$name-db-service" "shoudan_$service" "SHOUDAN_${big}_PASSWORD"
     password "$name-db-owner" "shoudan_${service}_owner" "SHOUDAN_${big}_OWNER_PASSWORD"
     password "$name-db-reader" shoudan_reader SHOUDAN_READER_PASSWORD
+    [ "$service" != console ] || continue # it seals with what browsers keep
     begin "$name" Opaque
     for key in audit_log_keys personal_keys index_key notify_key component_secret ledger_keys ledger_statement_keys; do
         variable=SHOUDAN_${big}_$(echo "$key" | tr '[:lower:]' '[:upper:]')

@@ -14,7 +14,7 @@ sh "$here/../../docker/new-env.sh" "$url" "$made"
 value() { sed -n "s/^$1=//p" "$made"; }
 put() { printf '%s\n' "$2" >"$folder/credentials/$1"; }
 
-for service in order pay delivery erp_ingest identity finance; do
+for service in order pay delivery erp_ingest identity finance console; do
     big=$(echo "$service" | tr '[:lower:]' '[:upper:]')
     mkdir -p "$folder/credentials/$service"
     # pki/postgres-ca.crt: the authority of the databases, which every service may read.

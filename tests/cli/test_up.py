@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from shoudan_cli.system import PortTaken, Stage, System, default_data_dir
-from shoudan_cli.wiring import choose_ports, own_environment, ownerless
+from shoudan_cli.wiring import CONSOLE, GATEWAY, SERVICES, choose_ports, own_environment, ownerless
 from shoudan_kit.embedded.home import blocked_at, unprivileged_user
 from shoudan_kit.process.ports import free_port, http_status
 from shoudan_kit.service import services
@@ -88,6 +88,7 @@ async def test_nothing_is_left_when_it_ends(number):
             "erp_ingest",
             "identity",
             "finance",
+            "console",
             "gateway",
         )
     }
@@ -102,7 +103,7 @@ async def test_a_killed_service_and_a_killed_server_come_back():
         for name in ("pay", "postgres", "nats", "gateway"):
             await system.kill(name)
             await system.wait_healthy(name)
-        for name in ("order", "pay", "delivery", "erp_ingest", "identity", "finance", "gateway"):
+        for name in (*SERVICES, CONSOLE, GATEWAY):
             await system.wait_healthy(name)
         assert system.supervisor.restarts("pay") == 1
 
@@ -186,7 +187,7 @@ SECRETS = {
     "SHOUDAN_ORDER_OWNER_DATABASE_URL": {},
     "SHOUDAN_OWNER_DATABASE_URL": {},
 }
-PROCESSES = ("order", "pay", "delivery", "erp_ingest", "identity", "finance", "gateway", "sandbox")
+PROCESSES = (*SERVICES, CONSOLE, GATEWAY, "sandbox")
 
 
 def secret_settings() -> set[str]:

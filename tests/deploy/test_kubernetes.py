@@ -35,6 +35,7 @@ VERSIONS = [
 FOREIGN = {"cert-manager.io", "postgresql.cnpg.io"}
 CRDS: dict[str, Any] = yaml.safe_load((ROOT / "tests/deploy/crds.yaml").read_text())
 KEPT = [name for name in OURS if name != "gateway"]
+CALLED = [name for name in KEPT if name != "console"]  # browsers come to it, no process does
 
 every_overlay = pytest.mark.parametrize("overlay", ["small", "production"])
 every_service = pytest.mark.parametrize("name", OURS)
@@ -151,7 +152,9 @@ def test_a_service_starts_on_what_its_manifest_gives_it(name: str, overlay: str)
     except ConfigError as error:
         pytest.fail(f"{overlay} lacks settings of {name}: {error}")
     assert found.profile == "prod"
-    assert found.nats_replicas == {"small": 1, "production": 3}[overlay] == len(found.nats_servers)
+    servers = {"small": 1, "production": 3}[overlay]
+    assert found.nats_replicas == servers
+    assert len(found.nats_servers) == (0 if name == "console" else servers)  # it publishes nothing
     for variable in (
         v["name"] for v in container.get("env", []) if v["name"].startswith("SHOUDAN")
     ):
@@ -241,7 +244,7 @@ def test_a_certificate_has_both_names_and_goes_to_its_process_alone(
 
 
 @every_overlay
-@pytest.mark.parametrize("name", KEPT)
+@pytest.mark.parametrize("name", CALLED)
 def test_a_service_is_called_by_those_that_have_a_target_for_it(name: str, overlay: str) -> None:
     callers = {one for one in OURS if f"{name}_target" in services()[one].settings.model_fields}
     (rule,) = one(overlay, "NetworkPolicy", f"to-{dashed(name)}")["spec"]["ingress"]
@@ -301,7 +304,7 @@ def test_nothing_else_is_reached(overlay: str) -> None:
         assert apps == [dashed(name), "migrate", None]  # itself, for replication
 
 
-@pytest.mark.parametrize("name", KEPT)
+@pytest.mark.parametrize("name", CALLED)
 def test_a_name_gives_the_addresses_of_all_replicas(name: str) -> None:
     spec = one("production", "Service", dashed(name))["spec"]
     assert spec["clusterIP"] == "None"
@@ -333,7 +336,7 @@ def test_production_moves_one_replica_at_a_time() -> None:
     scaled = {
         m["metadata"]["name"]: m["spec"] for m in of_kind("production", "HorizontalPodAutoscaler")
     }
-    assert set(scaled) == {dashed(name) for name in OURS} - {"identity", "finance"}
+    assert set(scaled) == {dashed(name) for name in OURS} - {"identity", "finance", "console"}
     for name, spec in scaled.items():
         assert spec["minReplicas"] >= 2
         assert "replicas" not in one("production", "Deployment", name)["spec"], (

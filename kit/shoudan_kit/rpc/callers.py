@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from shoudan_kit.rpc.caller import NO_CALLER, Caller, peer_of
 from shoudan_kit.rpc.messages import BEARER, RpcContext
 from shoudan_kit.rpc.refusal import KitRefusal
-from shoudan_kit.rpc.rights import ANYONE, KNOWN, ROLES, SERVICES, Right, right_of
+from shoudan_kit.rpc.rights import ANYONE, CONSOLE, KNOWN, ROLES, SERVICES, Right, right_of
 
 Mode = Literal["enforce", "loopback"]
 Verify = Callable[[str], Caller]  # whose token it is; raises a Refusal
@@ -57,10 +57,11 @@ def current_caller() -> Caller:
 def hand_on_from(address: str, context: RpcContext) -> None:
     """The call in progress was made by another at this address and handed on by one of our processes.
 
-    Only a service is believed, and a caller that is trusted for calling from this machine.
+    Only a service or the console is believed, and a caller that is trusted for calling from this machine.
     """
     peer = peer_of(context)
-    if peer.name in SERVICES if peer is not None else _current.get() is LOCAL_OWNER:
+    handing_on = (*SERVICES, CONSOLE)
+    if peer.name in handing_on if peer is not None else _current.get() is LOCAL_OWNER:
         _handed_on_from.set(address)
 
 

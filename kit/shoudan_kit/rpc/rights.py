@@ -19,6 +19,7 @@ FINANCE_MAKER: Final = "finance-maker"
 FINANCE_CHECKER: Final = "finance-checker"
 ADMIN: Final = "admin"
 ROLES: Final = (VIEWER, SUPPORT, OPS, FINANCE_MAKER, FINANCE_CHECKER, ADMIN)
+CONSOLE: Final = "console"  # hands operators' calls on and may call nothing by itself
 SERVICES: Final = ("order", "pay", "delivery", "erp_ingest", "gateway", "identity", "finance")
 
 

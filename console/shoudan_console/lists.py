@@ -1,0 +1,235 @@
+"""The contract of every list: the address is its state, pages by cursor, and an export of the same query."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, time, timedelta
+from functools import partial
+from typing import Any, Final, Literal
+from urllib.parse import urlencode
+
+from starlette.responses import Response, StreamingResponse
+
+from shoudan_console import store
+from shoudan_console.backend import Away
+from shoudan_console.values import cell_text
+from shoudan_console.values import mark as _
+from shoudan_console.visits import Panel, Visit
+from shoudan_kit.clock import BEIJING
+
+SIZES: Final = (25, 50, 100, 200)
+SIZE: Final = 50
+EXPORT_PAGE: Final = 500
+EXPORT_ROWS_MAX: Final = 1_000_000
+EMPTY_PAGES_MAX: Final = 5  # a service may answer with an empty page that has a next
+VIEWS_MAX: Final = 20
+FILTER_CHARS_MAX: Final = 200
+BOM: Final = "\ufeff"
+
+Kind = Literal["text", "word", "code", "number", "money", "time", "status", "age"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: how its value is found in a row, and where it leads. `small`: on narrow screens, too."""
+
+    key: str
+    label: str
+    value: Callable[[Any], Any]
+    kind: Kind = "text"
+    link: Callable[[Any], str] | None = None
+    small: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One filter of a list: a text, one of `choices` (value and label), or a moment of Beijing."""
+
+    name: str
+    label: str
+    kind: Literal["text", "choice", "moment"] = "text"
+    choices: Sequence[tuple[str, str]] = ()
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a list is asked for."""
+
+    filters: Mapping[str, str]
+    size: int = SIZE
+    token: str = ""
+
+    def text(self, name: str) -> str:
+        return self.filters.get(name, "")
+
+    def moment(self, name: str) -> datetime | None:
+        """A filter's moment, as `problems` has accepted it."""
+        return moment_in(self.filters.get(name, ""))
+
+
+@dataclass(frozen=True)
+class Found:
+    """A page of rows; `away` are services whose rows are missing in it."""
+
+    rows: Sequence[Any]
+    next_token: str = ""
+    away: Sequence[str] = ()
+
+
+Fetch = Callable[[Visit, Query], Awaitable[Found]]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A list: `name` is that of its export and views, `empty` the next step when there is nothing."""
+
+    name: str
+    path: str
+    title: str
+    columns: Sequence[Column]
+    fetch: Fetch
+    empty: str
+    filters: Sequence[Filter] = ()
+    link: Callable[[Any], str] | None = None  # where Enter on a row leads
+    intro: str = ""
+    template: str = "list.html"
+    more: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def query(self, visit: Visit) -> Query:
+        """What the address asks for; what is no filter of this list is left out."""
+        asked = visit.query
+        filters = {
+            one.name: value
+            for one in self.filters
+            if (value := asked.get(one.name, "").strip()[:FILTER_CHARS_MAX])
+        }
+        wanted = asked.get("size", "")
+        size = int(wanted) if wanted in {str(one) for one in SIZES} else SIZE
+        return Query(filters, size, asked.get("page", "")[: FILTER_CHARS_MAX * 10])
+
+    def problems(self, query: Query) -> dict[str, str]:
+        """What is wrong with the filters, by name."""
+        found: dict[str, str] = {}
+        for one in self.filters:
+            value = query.text(one.name)
+            if value and one.kind == "moment" and moment_in(value) is None:
+                found[one.name] = _("Not a moment such as 2026-11-30 or 2026-11-30 08:15")
+            if value and one.kind == "choice" and value not in {key for key, _label in one.choices}:
+                found[one.name] = _("Not one of the choices")
+        return found
+
+
+def moment_in(text: str) -> datetime | None:
+    """The moment of a day, or of a day and a time, in Beijing; None for anything else."""
+    for form in ("%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S"):
+        try:
+            return datetime.strptime(text, form).replace(tzinfo=BEIJING).astimezone(UTC)
+        except (ValueError, OverflowError):
+            continue
+    return None
+
+
+def today() -> datetime:
+    """When the day began in Beijing."""
+    return datetime.combine(datetime.now(BEIJING).date(), time(), BEIJING).astimezone(UTC)
+
+
+def days_ago(days: int) -> str:
+    """The day so many days ago, as a filter has it."""
+    return (datetime.now(BEIJING) - timedelta(days=days)).strftime("%Y-%m-%d")
+
+
+async def filled(listing: Listing, visit: Visit, query: Query) -> Found:
+    """A page with rows in it, if there are any near: services may give an empty one first."""
+    found = await listing.fetch(visit, query)
+    for _turn in range(EMPTY_PAGES_MAX):
+        if found.rows or not found.next_token:
+            break
+        found = await listing.fetch(visit, replace(query, token=found.next_token))
+    return found
+
+
+async def show(listing: Listing, visit: Visit, **more: Any) -> Response:
+    """The page of a list."""
+    query = listing.query(visit)
+    problems = listing.problems(query)
+    rows: Panel[Found] = Panel(Found(()))
+    if not problems:
+        rows = await visit.panel(filled(listing, visit, query))
+    values: dict[str, Any] = {
+        "listing": listing,
+        "asked": query,
+        "problems": problems,
+        "panel": rows,
+        "sizes": SIZES,
+        "now": datetime.now(UTC),
+        "address": partial(address, listing.path, query),
+        "views": await _views(listing, visit),
+        **listing.more,
+        **more,
+    }
+    return visit.render(listing.template, 400 if problems else 200, **values)
+
+
+def address(path: str, query: Query, **changed: str | int) -> str:
+    """The address of the same query, with changes; a change to nothing takes it out."""
+    values: dict[str, str | int] = {**query.filters}
+    if query.size != SIZE:
+        values["size"] = query.size
+    values |= changed
+    kept = {name: value for name, value in values.items() if value != ""}
+    return f"{path}?{urlencode(kept)}" if kept else path
+
+
+async def _views(listing: Listing, visit: Visit) -> dict[str, str]:
+    async with visit.site.db.connect() as db:
+        return await store.views(db, visit.known.operator_id, listing.name, VIEWS_MAX)
+
+
+async def export(listing: Listing, visit: Visit) -> Response:
+    """The same query as a file for spreadsheets, as large as it is, page by page.
+
+    When a service fails on the way the connection is cut: half a file must not look like a whole one.
+    """
+    query = replace(listing.query(visit), size=EXPORT_PAGE, token="")
+    if listing.problems(query):
+        return await show(listing, visit)
+    first = await listing.fetch(visit, query)  # refused or away: said on a page
+    if first.away:
+        raise Away(first.away[0], "export")
+    name = f"{listing.name}-{datetime.now(BEIJING):%Y%m%d-%H%M%S}.csv"
+    return StreamingResponse(
+        _lines(listing, visit, query, first),
+        media_type="text/csv; charset=utf-8",
+        headers={"content-disposition": f'attachment; filename="{name}"'},
+    )
+
+
+async def _lines(listing: Listing, visit: Visit, query: Query, found: Found) -> AsyncIterator[str]:
+    yield BOM + _csv([[visit.text(one.label) for one in listing.columns]])
+    count = 0
+    while True:
+        if found.away:
+            raise Away(found.away[0], "export")
+        yield _csv([[_cell(visit, one, row) for one in listing.columns] for row in found.rows])
+        count += len(found.rows)
+        if not found.next_token or count >= EXPORT_ROWS_MAX:
+            return
+        found = await listing.fetch(visit, replace(query, token=found.next_token))
+
+
+def _cell(visit: Visit, column: Column, row: Any) -> str:
+    value = column.value(row)
+    if column.kind == "status" and value is not None:
+        return cell_text(visit.text(value.word), "text")
+    return cell_text(value, "time" if column.kind == "age" else column.kind)
+
+
+def _csv(rows: Sequence[Sequence[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()

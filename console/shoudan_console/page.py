@@ -1,0 +1,75 @@
+"""How a page is declared: its address, what shows it, what its forms do, and its place in the navigation."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from shoudan_console import lists, store
+from shoudan_console.backend import Rpc
+from shoudan_console.lists import Listing
+from shoudan_console.visits import Missing, Visit, local
+
+Handler = Callable[[Visit], Awaitable[Response]]
+VIEW_CHARS_MAX: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An address. `show` answers GET, `act` a form; `open`: without a login; `enrolling`: also while an
+    authenticator is missing."""
+
+    path: str
+    show: Handler | None = None
+    act: Handler | None = None
+    open: bool = False
+    enrolling: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the navigation; shown to roles that may call one of `needs`, or to all without any."""
+
+    path: str
+    label: str
+    group: str
+    needs: tuple[Rpc, ...] = ()
+
+    def shown_to(self, visit: Visit) -> bool:
+        return not self.needs or any(map(visit.may, self.needs))
+
+
+def listing_pages(listing: Listing, **more: Any) -> tuple[Page, ...]:
+    """The pages of a list: itself, its export, its saved views."""
+
+    async def show(visit: Visit) -> Response:
+        return await lists.show(listing, visit, **more)
+
+    async def export(visit: Visit) -> Response:
+        return await lists.export(listing, visit)
+
+    return (
+        Page(listing.path, show),
+        Page(f"{listing.path}.csv", export),
+        Page(f"{listing.path}/views", act=partial(_views, listing)),
+    )
+
+
+async def _views(listing: Listing, visit: Visit) -> Response:
+    """Save the query of the page that was shown under a name, or drop a view."""
+    name = visit.form.get("name", "").strip()[:VIEW_CHARS_MAX]
+    query = visit.form.get("query", "")
+    whose = visit.known.operator_id
+    where = local(f"{listing.path}?{query}" if query else listing.path)
+    if not name:
+        raise Missing
+    async with visit.site.db.begin() as db:
+        if visit.form.get("drop"):
+            await store.drop_view(db, whose, listing.name, name)
+        else:
+            await store.save_view(db, whose, listing.name, name, query[:2_000])
+    return visit.redirect(where)

@@ -1,0 +1,211 @@
+"""The work queue: everything that waits for a person, in all services, with its evidence and its decision."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from shoudan.core.v1 import operations_service_pb2 as operations_pb
+from shoudan.core.v1 import proposal_service_pb2 as proposal_pb
+from shoudan.core.v1 import work_service_pb2 as pb
+from shoudan_console import calls, statuses
+from shoudan_console.backend import Away
+from shoudan_console.lists import Column, Filter, Found, Listing, Query
+from shoudan_console.page import Entry, Page, listing_pages
+from shoudan_console.proposing import call_or_propose
+from shoudan_console.values import Status
+from shoudan_console.values import mark as _
+from shoudan_console.visits import Missing, Visit
+from shoudan_kit.rpc.refusal import Refused
+
+PATH: Final = "/work"
+SERVICES: Final[tuple[str, ...]] = ("order", "pay", "erp_ingest")
+REASON_MAX: Final = 256
+KIND: Final = re.compile(r"[a-z_]{1,40}")
+ORDER: Final = re.compile(r"\border (\d{1,19})\b")
+KINDS: Final[dict[str, str]] = {
+    "delivery": _("Unknown delivery"),
+    "return": _("Unknown return"),
+    "order": _("Partly delivered order"),
+    "order_refund": _("Partly returned refund"),
+    "false_success": _("False success"),
+    "parked_order": _("Parked order"),
+    "notify": _("Notify not acknowledged"),
+    "supplier_price": _("Price of a supplier"),
+    "pay": _("Pay of PayServer"),
+    "refund": _("Refund of PayServer"),
+    "ums_refund": _("Refund of ChinaUMS"),
+    "trade": _("Trade of a platform"),
+    "notice": _("Notice of a platform"),
+    "push": _("Push of an ERP"),
+}
+DECISIONS: Final = {
+    "success": _("It succeeded"),
+    "failed": _("It failed"),
+    "partial": _("It succeeded in part"),
+    "audit": _("Ask for an audit"),
+    "retry": _("Try again"),
+    "accept": _("Accept"),
+    "refuse": _("Refuse"),
+    "keep": _("Keep what stands"),
+}
+HARMLESS: Final = frozenset({"retry", "audit"})  # decisions that move no money by themselves
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One item in the list."""
+
+    service: str
+    kind: str
+    key: str
+    word: str
+    status: Status
+    reason: str
+    evidence: str
+    amount_micros: int | None
+    since: datetime
+
+    @property
+    def path(self) -> str:
+        return f"{PATH}/{self.service}/{self.kind}/{self.key}"
+
+
+def row_of(service: str, item: Any) -> Row:
+    """An item as its service gives it."""
+    return Row(
+        service,
+        item.kind,
+        item.key,
+        KINDS.get(item.kind) or item.kind,
+        statuses.named(item.state),
+        item.reason,
+        item.evidence,
+        item.amount_micros or None,
+        item.since.ToDatetime(UTC),
+    )
+
+
+async def fetch(visit: Visit, query: Query) -> Found:
+    """A page: one service after the other, oldest first in each kind. A service that is away is named."""
+    begin, _colon, token = query.token.partition(":")
+    one = query.text("service")
+    chosen: list[str] = [one] if one else [*SERVICES]
+    left = chosen[chosen.index(begin) :] if begin in chosen else chosen
+    rows: list[Row] = []
+    away: list[str] = []
+    for service in left:
+        request = pb.ListOpenWorkRequest(page_size=query.size - len(rows), page_token=token)
+        token = ""
+        try:
+            answer = await visit.ask(calls.list_work(service), request)
+        except Away as error:
+            away.append(error.service)
+            continue
+        rows += [row_of(service, one) for one in answer.items]
+        if answer.next_page_token:
+            return Found(rows, f"{service}:{answer.next_page_token}", away)
+        if len(rows) >= query.size and service != left[-1]:
+            return Found(rows, f"{left[left.index(service) + 1]}:", away)
+    return Found(rows, "", away)
+
+
+LISTING: Final = Listing(
+    name="work",
+    path=PATH,
+    title=_("Work queue"),
+    intro=_(
+        "What no machine can know: decide each with its evidence. A late answer ends it without you."
+    ),
+    columns=(
+        Column("kind", _("What"), lambda row: row.word, "word", lambda row: row.path),
+        Column("key", _("Number"), lambda row: row.key, "code", lambda row: row.path),
+        Column("status", _("Status"), lambda row: row.status, "status", small=False),
+        Column("amount", _("Amount"), lambda row: row.amount_micros, "money"),
+        Column("since", _("Waiting"), lambda row: row.since, "age"),
+        Column("reason", _("Why"), lambda row: row.reason, small=False),
+        Column("evidence", _("Evidence"), lambda row: row.evidence, small=False),
+        Column("service", _("Service"), lambda row: row.service, small=False),
+    ),
+    fetch=fetch,
+    empty=_("Nothing waits for a person."),
+    filters=(Filter("service", _("Service"), "choice", tuple((name, name) for name in SERVICES)),),
+    link=lambda row: row.path,
+)
+
+
+async def _found(visit: Visit) -> tuple[str, str, str]:
+    """Service, kind and key of the address. Raises Missing."""
+    values = visit.request.path_params
+    service, kind, key = values["service"], values["kind"], values["key"]
+    if service not in SERVICES or not KIND.fullmatch(kind) or len(key) > 64:
+        raise Missing
+    return service, kind, key
+
+
+async def show(visit: Visit, problem: str = "", proposal: Any = None) -> Response:
+    """One item: why it waits, what is known, what happened so far, and the form that ends it."""
+    service, kind, key = await _found(visit)
+    request = pb.ListOpenWorkRequest(kinds=[kind], key=key)
+    items = (await visit.ask(calls.list_work(service), request)).items
+    row = row_of(service, items[0]) if items else None
+    offered = list(items[0].decisions) if items else []
+    asked = operations_pb.GetHistoryRequest(keys=[key])
+    panels = await visit.panels(history=visit.ask(calls.get_history(service), asked))
+    order = ORDER.search(row.evidence) if row is not None else None
+    return visit.render(
+        "work_item.html",
+        400 if problem else 200 if items or proposal else 404,
+        row=row,
+        decisions=[(one, DECISIONS.get(one, one)) for one in offered],
+        must_prove=not visit.known.proved and not HARMLESS.issuperset(offered),
+        kind=KINDS.get(kind, kind),
+        key=key,
+        history=panels["history"],
+        order=order[1] if order else "",
+        may=visit.may(calls.decide_work(service)),
+        once=secrets.token_hex(16),
+        problem=problem,
+        proposal=proposal,
+        service=service,
+        now=datetime.now(UTC),
+    )
+
+
+async def decide(visit: Visit) -> Response:
+    """End an item; where two persons are needed the decision is proposed. Sent twice, it counts once."""
+    service, kind, key = await _found(visit)
+    form = visit.form
+    decision, reason = form.get("decision", ""), form.get("reason", "").strip()
+    if not decision or not reason or len(reason) > REASON_MAX:
+        return await show(visit, _("Choose a decision and say why, in at most 256 characters."))
+    if decision not in HARMLESS and not visit.known.proved:
+        where = f"{PATH}/{service}/{kind}/{key}"
+        return visit.redirect("/prove", next=where)
+    request = pb.DecideWorkRequest(
+        kind=kind, key=key, decision=decision, by=visit.known.operator, reason=reason
+    )
+    once = form.get("once", "")[:64]
+    try:
+        answer = await call_or_propose(visit, calls.decide_work(service), request, reason, once)
+    except Refused as refused:
+        if refused.reason.endswith(("NOT_ALLOWED", "NOT_FOUND")):
+            raise
+        return await show(visit, str(refused))
+    if isinstance(answer, proposal_pb.Proposal):
+        return await show(visit, proposal=answer)
+    return visit.redirect(PATH, done=decision, kind=kind, key=key)
+
+
+PAGES: Final = (
+    *listing_pages(LISTING),
+    Page("/work/{service}/{kind}/{key}", show, decide),
+)
+NAVIGATION: Final = (
+    Entry(PATH, _("Work queue"), _("Operate"), tuple(map(calls.list_work, SERVICES))),
+)

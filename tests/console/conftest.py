@@ -1,0 +1,60 @@
+"""One system for all tests of the console, with some orders in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from functools import partial
+
+import aiohttp
+import pytest
+
+from shoudan_cli.system import Stage, System
+from tests.console.harness import Desk, Person
+from tests.poll import eventually
+from tests.system.conftest import Partner
+from tests.system.turned import turn
+
+UNKNOWN = "1000110000000003"  # the sandbox never says what became of it
+ORDERS = 6
+OVERTIME_S = 700
+
+
+@pytest.fixture(scope="session")
+async def desk() -> AsyncIterator[Desk]:
+    """Everything runs: delivered orders, and one whose outcome nobody knows."""
+    shown: list[Stage] = []
+    short = {"SHOUDAN_IDENTITY_ACCESS_TOKEN_S": "60"}
+    async with System.start(profile="test", env=short, stage=shown.append) as system:
+        clients = system.clients()
+        said = next(one.text for one in shown if one.name == "identity")
+        password = re.search(r"one login: (\S+)", said)
+        assert password is not None
+        async with aiohttp.ClientSession() as http:
+            partner = Partner(system, http, clients, prefix="desk")
+            made = Desk(system, partner, clients, Person("admin"), "")
+            made.admin = made.people["admin"] = await made.begin("admin", password[1])
+            await placed(made)
+            yield made
+            for one in made.open:
+                await one.close()
+        await clients.close()
+
+
+async def placed(desk: Desk) -> None:
+    """Some orders that end, and two that become work for a person."""
+    for _ in range(ORDERS):
+        await desk.partner.order_again_and_again(desk.partner.number())
+    await desk.partner.all_ended("desk", ORDERS)
+    for number in range(2):
+        status, _ = await desk.partner.order(request_no=f"lost-{number}", rechage_account=UNKNOWN)
+        assert status == 200
+    await eventually(partial(sent, desk), 30)
+    await turn(desk.system, OVERTIME_S)
+    waiting = "SELECT count(*) = 2 FROM oms_audit_info WHERE audit_status = 20"
+    await eventually(partial(desk.partner.sql, "order", waiting), 60, every_s=0.5)
+
+
+async def sent(desk: Desk) -> bool:
+    count = "SELECT count(*) = 2 FROM oms_order_delivery WHERE delivery_status = 30"
+    return await desk.partner.sql("order", count)

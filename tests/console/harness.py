@@ -1,0 +1,163 @@
+"""A whole system with a console, operators of every role, and browsers without a screen."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html import unescape
+from typing import Any
+
+import aiohttp
+from pyotp.hotp import HOTP
+
+from shoudan.identity.v1 import identity_service_pb2 as pb
+from shoudan.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
+from shoudan_cli.clients import Clients
+from shoudan_cli.system import System
+from tests.system.conftest import Partner
+
+PASSWORD = "correct horse battery"
+STEP_S = 30
+
+
+@dataclass
+class Person:
+    """An operator as it knows itself."""
+
+    name: str
+    secret: str = ""
+
+
+@dataclass
+class Answer:
+    """What a browser got."""
+
+    status: int
+    text: str
+    headers: Mapping[str, str]
+
+    @property
+    def csrf(self) -> str:
+        found = re.search(r'name="csrf" value="([\w-]+)"', self.text)
+        assert found is not None, self.text[:500]
+        return found[1]
+
+    def field(self, name: str) -> str:
+        found = re.search(rf'name="{name}" value="([^"]*)"', self.text)
+        assert found is not None, f"no field {name}"
+        return unescape(found[1])
+
+    @property
+    def location(self) -> str:
+        return self.headers["location"]
+
+
+@dataclass
+class Browser:
+    """A browser that runs no scripts: cookies, links, forms."""
+
+    url: str
+    http: aiohttp.ClientSession
+    csrf: str = ""
+
+    async def get(self, path: str, **headers: str) -> Answer:
+        return await self._ask("GET", path, headers=headers)
+
+    async def post(
+        self, path: str, fields: Mapping[str, str] | None = None, **headers: str
+    ) -> Answer:
+        """Send a form of the page that was seen last; headers may say that it came from elsewhere."""
+        given = {"csrf": self.csrf, **(fields or {})}
+        return await self._ask("POST", path, data=given, headers=headers)
+
+    async def _ask(self, method: str, path: str, **more: Any) -> Answer:
+        async with self.http.request(
+            method, self.url + path, allow_redirects=False, **more
+        ) as answer:
+            got = Answer(answer.status, await answer.text(), answer.headers)
+        if 'name="csrf"' in got.text:
+            self.csrf = got.csrf
+        return got
+
+    def cookie(self, name: str = "session") -> str:
+        return next((one.value for one in self.http.cookie_jar if one.key == name), "")
+
+    async def speak(self, language: str) -> None:
+        await self.post("/preferences", {"lang": language})
+
+
+@dataclass
+class Desk:
+    """The system, who works there, and what they work with."""
+
+    system: System
+    partner: Partner
+    clients: Clients
+    admin: Person
+    admin_token: str
+    people: dict[str, Person] = field(default_factory=dict)
+    open: list[aiohttp.ClientSession] = field(default_factory=list)
+
+    def browser(self) -> Browser:
+        """A new one, with no cookies."""
+        http = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+        self.open.append(http)
+        return Browser(self.system.console_url, http)
+
+    async def person(self, name: str, *roles: str) -> Person:
+        """An operator with these roles, made the first time it is asked for."""
+        if name not in self.people:
+            request = pb.CreateOperatorRequest(name=name, roles=roles)
+            made = await self.call("CreateOperator", request, self.admin_token)
+            self.people[name] = await self.begin(name, made.one_time_password)
+        return self.people[name]
+
+    async def begin(self, name: str, password: str) -> Person:
+        """The first login of an operator, who gives itself a password and an authenticator."""
+        request = pb.LoginRequest(name=name, password=password, new_password=PASSWORD)
+        done = await self.call("Login", request)
+        person = Person(name)
+        token = done.tokens.access_token
+        if done.totp_enrolment_required:
+            person.secret = (await self.call("EnrolTotp", pb.EnrolTotpRequest(), token)).secret
+            confirm = pb.ConfirmTotpRequest(code=self.code(person))
+            token = (await self.call("ConfirmTotp", confirm, token)).tokens.access_token
+        if name == "admin":
+            self.admin_token = token
+        return person
+
+    async def call(self, method: str, request: Any, token: str = "") -> Any:
+        stub = IdentityServiceStub
+        return await self.clients.call("identity", stub, method, request, token=token)
+
+    def code(self, person: Person) -> str:
+        return HOTP(person.secret).at(int(time.time()) // STEP_S) if person.secret else ""
+
+    async def forget_codes(self, person: Person) -> None:
+        """As if its last code had been used long ago."""
+        async with self.system.postgres.admin("shoudan_identity") as db:
+            await db.execute("UPDATE operator SET totp_step = 0 WHERE name = $1", person.name)
+
+    async def credentials(self, person: Person) -> dict[str, str]:
+        """What a person types at the login."""
+        await self.forget_codes(person)
+        return {"name": person.name, "password": PASSWORD, "code": self.code(person)}
+
+    async def logged_in(self, name: str, *roles: str, language: str = "en") -> Browser:
+        """A browser with a session of the operator."""
+        person = await self.person(name, *roles)
+        browser = self.browser()
+        await browser.get("/login")
+        await browser.speak(language)
+        await browser.get("/login")
+        done = await browser.post("/login", await self.credentials(person))
+        assert done.status == 303, done.text
+        await browser.get("/")
+        return browser
+
+    async def sql(self, query: str, *values: Any) -> Any:
+        """The first value of a statement in the console's own database."""
+        async with self.system.postgres.admin("shoudan_console") as db:
+            return await db.fetchval(query, *values)
