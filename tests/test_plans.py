@@ -144,23 +144,25 @@ EDGE = re.compile(r"_EDGES?(\..*)?$")
 
 def statements(service: str) -> Iterator[tuple[str, TextClause]]:
     """Every statement a module of a service or of the kit keeps, by its name."""
-    roots = (f"shoudan_{service}", "shoudan_kit")
+    own = f"shoudan_{service}"
+    roots = (own, "shoudan_kit") if _has(service, "task") else (own,)
     for root in roots:
         package = importlib.import_module(root)
         for found in pkgutil.walk_packages(package.__path__, f"{root}."):
             if ".migrations" in found.name or ".embedded" in found.name:
                 continue
-            if ".proposals." in found.name and not _has_proposals(service):
+            if ".proposals." in found.name and not _has(service, "proposal"):
                 continue
             module = importlib.import_module(found.name)
             for name, value in vars(module).items():
                 yield from _statements_in(f"{found.name}.{name}", value)
 
 
-def _has_proposals(service: str) -> bool:
-    """Whether the service has methods of two persons: without them it has no table of proposals."""
+def _has(service: str, table: str) -> bool:
+    """Whether the service has a table that the kit has statements for: the console has no tasks, and only
+    methods of two persons need proposals."""
     declared: Any = importlib.import_module(f"shoudan_{service}.app")
-    return "proposal" in declared.SERVICE.schema.metadata.tables
+    return table in declared.SERVICE.schema.metadata.tables
 
 
 def _statements_in(name: str, value: Any) -> Iterator[tuple[str, TextClause]]:

@@ -27,6 +27,7 @@ DRAFTED: Final = {
     "erp_ingest": "0001",
     "identity": "0000",  # none
     "finance": "0000",
+    "console": "0000",
 }
 SQUAWK: Final = Path(sys.executable).with_name("squawk")
 # The runner sets the time-outs; texts, 16-bit states and repeatable statements are the house's choice.

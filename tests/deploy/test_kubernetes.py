@@ -164,7 +164,7 @@ def test_a_service_starts_on_what_its_manifest_gives_it(name: str, overlay: str)
     # Health is asked where it is served, calls where they are listened for.
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports == {
-        "http" if name == "gateway" else "grpc": found.listen_port,
+        "http" if name in {"gateway", "console"} else "grpc": found.listen_port,
         "ops": found.ops_port,
     }
 
