@@ -51,7 +51,9 @@ def written(made: Catalog) -> tuple[bytes, bytes]:
     """The text and the compiled form. Neither says when it was made: the same texts are the same files."""
     po, mo = io.BytesIO(), io.BytesIO()
     write_po(po, made, omit_header=True, sort_output=True, width=10_000)
-    header = 'msgid ""\nmsgstr ""\n"Content-Type: text/plain; charset=utf-8\\n"\n"Language: zh\\n"\n\n'
+    header = (
+        'msgid ""\nmsgstr ""\n"Content-Type: text/plain; charset=utf-8\\n"\n"Language: zh\\n"\n\n'
+    )
     body = header.encode() + po.getvalue()
     plain = read_po(io.BytesIO(body), locale="zh")
     plain.creation_date = plain.revision_date = MADE

@@ -54,10 +54,11 @@ def texts(value: Any) -> Iterator[TextClause]:
 
 
 def statements(service: str) -> list[str]:
-    """Every text statement of a service and of the kit, as PostgreSQL is given it."""
+    """Every text statement of a service, and of the kit where it has the kit's tables, as PostgreSQL is given it."""
     found: set[str] = set()
     schema = importlib.import_module(f"shoudan_{service}.app").SERVICE.schema
-    for root in (f"shoudan_{service}", "shoudan_kit"):
+    own = f"shoudan_{service}"
+    for root in (own, "shoudan_kit") if "task" in schema.metadata.tables else (own,):
         for module in modules(root):
             table = OF_SOME.get(module.__name__)
             if table is not None and table not in schema.metadata.tables:
