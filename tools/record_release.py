@@ -54,7 +54,7 @@ def texts(value: Any) -> Iterator[TextClause]:
 
 
 def statements(service: str) -> list[str]:
-    """Every text statement of a service, and of the kit where it has the kit's tables, as PostgreSQL is given it."""
+    """Every text statement of a service, and of the kit if it has its tables, as PostgreSQL is given it."""
     found: set[str] = set()
     schema = importlib.import_module(f"shoudan_{service}.app").SERVICE.schema
     own = f"shoudan_{service}"
