@@ -103,6 +103,11 @@ cluster postgres_bin:
     {{bin}}/python tools/shards.py {{postgres_bin}}
     [ "$(id -u)" != 0 ] || {{bin}}/python tools/partitions.py
 
+# By hand: two replicas of everything under faults drawn from a seed, then the laws; the report is docs/chaos.
+# --tier commit (4 minutes) or hour, --known with the seeds that once broke a law
+chaos *args:
+    @{{bin}}/python -m tests.chaos.run {{args}}
+
 # By hand: the bugs of tests/mutants, each made in turn; the tests must find all. Or those that are named
 mutants *names:
     {{bin}}/python -m tools.mutants {{names}}

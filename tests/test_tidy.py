@@ -72,7 +72,7 @@ STATES_FROM_MACHINES = (
 STATUS = re.compile(r"\b(?:\w+_)?status\b\s*(=|<>|(NOT )?IN \()\s*('|\d)")
 SQL = re.compile(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH)\s")
 SECRET = re.compile(r"(^|_)(sign|sig|signature|token|mac|hmac|secret|password)$")
-POLL_NAMES = ("poll", "until", "eventually")
+POLL_NAMES = ("poll", "until", "eventually", "lasting")  # the last: of a fault by plan
 REGISTRIES = re.compile("|".join([r"pypi\." + "org", "pythonhosted" + r"\.", "npmjs" + r"\."]))
 HOMES = re.compile(r"(?<![\w.$}])/(home|Users)/\w+/")
 

@@ -35,7 +35,7 @@ from shoudan_cli.wiring import GATEWAY, LOOPBACK, choose_ports
 from shoudan_kit.process.polling import until
 from shoudan_kit.process.ports import free_port, http_status
 from shoudan_kit.service import STOP_GRACE_S
-from tests.cluster.link import Link, linked
+from tests.chaos.proxy import Link, linked
 from tests.poll import eventually
 from tests.system import invariants
 from tests.system.beside import Beside, beside
@@ -221,14 +221,15 @@ async def _started(stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> Cl
         return ports
 
     monkeypatch.setattr(systems, "choose_ports", chosen)
-    to_pay = {free_port(): port for port in (ports["pay"], others["pay"])}
-    links = [await stack.enter_async_context(linked(*one)) for one in to_pay.items()]
+    links = [
+        await stack.enter_async_context(linked(port)) for port in (ports["pay"], others["pay"])
+    ]
     targets = {name: f"ipv4:{LOOPBACK}:{ports[name]},{LOOPBACK}:{others[name]}" for name in TWICE}
     env = {f"SHOUDAN_{name.upper()}_TARGET": target for name, target in targets.items()} | {
         "SHOUDAN_DRAIN_S": str(DRAIN_S),
         "SHOUDAN_GATEWAY_LAME_DUCK_S": "2",
         "SHOUDAN_RPC_CONNECTION_AGE_S": "4",
-        "SHOUDAN_ORDER_PAY_TARGET": "ipv4:" + ",".join(f"{LOOPBACK}:{port}" for port in to_pay),
+        "SHOUDAN_ORDER_PAY_TARGET": "ipv4:" + ",".join(f"{LOOPBACK}:{link.port}" for link in links),
     }
     system = await stack.enter_async_context(System.start(profile="test", env=env))
     http = await stack.enter_async_context(aiohttp.ClientSession())

@@ -114,6 +114,22 @@ _PARTS = """
 _SENT = """
     SELECT order_no::text AS no, coop_order_id AS id, status, conflict FROM vds_order_info
 """
+RESTLESS = """
+SELECT count(*) FROM oms_order_info o WHERE (order_status IN (10, 20) AND parked_reason = '')
+    OR notify_status = 30 OR refund_status = 20
+    OR EXISTS (SELECT FROM oms_order_delivery d WHERE d.order_id = o.order_id
+        AND d.up_payment_status = 30)
+    OR EXISTS (SELECT FROM oms_refund_info r WHERE r.order_id = o.order_id
+        AND (r.refund_status = 20 OR r.refund_notify_status = 30
+            OR r.refund_status = 10 AND o.parked_reason = ''))
+"""
+_PROFITS = """
+SELECT order_id::text AS id, order_status, profit_micros AS profit, success_fee_micros AS fee,
+    ARRAY(SELECT refund_id::text FROM oms_refund_info r WHERE r.order_id = o.order_id) AS refunds,
+    ARRAY(SELECT delivery_id::text FROM oms_order_delivery d WHERE d.order_id = o.order_id) AS parts,
+    ARRAY(SELECT return_id::text FROM oms_refund_up_return u WHERE u.order_id = o.order_id) AS returns
+FROM oms_order_info o
+"""
 _PLACES = ("down_channel", "down_commission", "down_service")
 _UP_PLACES = ("up_channel", "up_commission", "up_service")
 
@@ -130,7 +146,7 @@ async def check(
     `rows`: how a service's rows are read, where they are in several shards.
     """
     broken: list[str] = []
-    read = rows or partial(_rows, system)
+    read = rows or partial(rows_of, system)
     for service, rules in (("pay", LEDGER), ("order", ORDERS), ("delivery", DELIVERIES)):
         for name, sql in rules.items():
             if found := await read(service, sql):
@@ -150,7 +166,27 @@ async def check(
     assert not broken, "\n".join(broken)
 
 
-async def _rows(system: System, service: str, sql: str, *args: Any) -> list[dict[str, Any]]:
+async def profits(rows: Rows) -> tuple[list[str], int, int]:
+    """Orders whose profit is not what their movements left, less the fee; how many ended; all profits."""
+    moved: dict[str, dict[str, int]] = {"down": {}, "up": {}}
+    for row in await rows("pay", MOVED):
+        side = moved["up" if row["groups"].startswith("up_") else "down"]
+        side[row["trade_no"]] = side.get(row["trade_no"], 0) + int(row["amount"])
+    broken: list[str] = []
+    ended, total = 0, 0
+    for order in await rows("order", _PROFITS):
+        down = [order["id"], f"r{order['id']}", *order["refunds"]]
+        left = -sum(moved["down"].get(no, 0) for no in down)
+        left += sum(moved["up"].get(no, 0) for no in [*order["parts"], *order["returns"]])
+        if order["order_status"] in (0, 90, 91):
+            ended += 1
+            if order["profit"] != left - order["fee"]:
+                broken.append(f"profit of {order}: {left} was left")
+        total += int(order["profit"])
+    return broken, ended, total
+
+
+async def rows_of(system: System, service: str, sql: str, *args: Any) -> list[dict[str, Any]]:
     async with system.postgres.admin(f"shoudan_{service}") as admin:
         db: Any = admin
         return [dict(row) for row in await db.fetch(sql, *args)]

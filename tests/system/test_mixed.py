@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, timedelta
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -62,23 +63,6 @@ KINDS = [
     Kind("money_back", 50, PHONE, "0000", 90, "mandatory", 0),
     Kind("return_unknown", 20, VOUCHER, "0022", 0, "general", 10),
 ]
-
-_RESTLESS = """
-SELECT count(*) FROM oms_order_info o WHERE (order_status IN (10, 20) AND parked_reason = '')
-    OR notify_status = 30 OR refund_status = 20
-    OR EXISTS (SELECT FROM oms_order_delivery d WHERE d.order_id = o.order_id
-        AND d.up_payment_status = 30)
-    OR EXISTS (SELECT FROM oms_refund_info r WHERE r.order_id = o.order_id
-        AND (r.refund_status = 20 OR r.refund_notify_status = 30
-            OR r.refund_status = 10 AND o.parked_reason = ''))
-"""
-_ORDERS = """
-SELECT order_id::text AS id, order_status, profit_micros AS profit, success_fee_micros AS fee,
-    ARRAY(SELECT refund_id::text FROM oms_refund_info r WHERE r.order_id = o.order_id) AS refunds,
-    ARRAY(SELECT delivery_id::text FROM oms_order_delivery d WHERE d.order_id = o.order_id) AS parts,
-    ARRAY(SELECT return_id::text FROM oms_refund_up_return u WHERE u.order_id = o.order_id) AS returns
-FROM oms_order_info o
-"""
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +159,7 @@ async def comes_to_rest(partner: Partner) -> None:
         await turn(partner.system, overtime_s)
 
     async def resting() -> bool:
-        return (await rows(partner, "order", _RESTLESS))[0]["count"] == 0
+        return (await rows(partner, "order", invariants.RESTLESS))[0]["count"] == 0
 
     await eventually(resting, REST_S, every_s=0.3)
 
@@ -209,19 +193,8 @@ async def ends_are_as_scripted(partner: Partner) -> None:
 
 async def profits_are_the_ledgers(partner: Partner) -> None:
     """Each ended order's profit is what its movements left, less its fee; the report is their sum."""
-    moved: dict[str, dict[str, int]] = {"down": {}, "up": {}}
-    for row in await rows(partner, "pay", invariants.MOVED):
-        side = moved["up" if row["groups"].startswith("up_") else "down"]
-        side[row["trade_no"]] = side.get(row["trade_no"], 0) + int(row["amount"])
-    ended, total = 0, 0
-    for order in await rows(partner, "order", _ORDERS):
-        down = [order["id"], f"r{order['id']}", *order["refunds"]]
-        left = -sum(moved["down"].get(no, 0) for no in down)
-        left += sum(moved["up"].get(no, 0) for no in [*order["parts"], *order["returns"]])
-        if order["order_status"] in (0, 90, 91):
-            ended += 1
-            assert order["profit"] == left - order["fee"], order
-        total += int(order["profit"])
+    broken, ended, total = await invariants.profits(partial(rows, partner))
+    assert broken == []
     assert await reported(partner) == (ended, total)
 
 

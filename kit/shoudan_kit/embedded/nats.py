@@ -95,8 +95,8 @@ class Nats:
             death_signal=signal.SIGTERM,
             cwd=Path("/"),
         )
-        await until(self._settled, START_S_MAX)
-        if self._child.code is None and await self.healthy():
+        # Healthy once is enough: while clients make a stream again, the next look may say that it is not.
+        if await until(self._settled, START_S_MAX) and self._child.code is None:
             return
         await self._child.stop(signal.SIGKILL)
         said = tail(self.log_path, start=said_before)

@@ -100,8 +100,10 @@ class Process:
             output=self.log_path,
             death_signal=signal.SIGKILL,  # what it does survives that; an orphan is of no use
         )
-        await until(self._settled, program.ready_s_max, every_s=0.02)
-        if self._child.code is None and await self.healthy():
+        if (
+            await until(self._settled, program.ready_s_max, every_s=0.02)
+            and self._child.code is None
+        ):
             return
         code = self._child.code
         await self._child.stop(signal.SIGKILL)

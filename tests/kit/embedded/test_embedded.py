@@ -335,6 +335,25 @@ async def test_nats_keeps_what_it_acknowledged(nats):
     await client.close()
 
 
+async def test_nats_that_was_healthy_once_has_started_though_the_next_look_says_no(
+    nats, monkeypatch
+):
+    """While clients make a lost stream again, the server says for a moment that it could not be recovered."""
+    truth, looks = nats.healthy, []
+
+    async def healthy() -> bool:
+        if any(looks):
+            return False
+        looks.append(await truth())
+        return looks[-1]
+
+    await nats.stop()
+    with monkeypatch.context() as patch:
+        patch.setattr(nats, "healthy", healthy)
+        await nats.launch()
+    assert await nats.healthy()
+
+
 async def test_nats_writes_through_to_the_disk(nats):
     assert '"sync_always": true' in await told(
         nats.monitor_port, "GET /jsz?config=1 HTTP/1.0\r\n\r\n"

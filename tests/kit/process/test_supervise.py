@@ -148,6 +148,20 @@ async def test_what_never_comes_up_is_told_with_its_last_words(supervisor, tmp_p
         await supervisor.start(good)
 
 
+async def test_what_was_healthy_once_has_started_though_the_next_look_says_no(supervisor, tmp_path):
+    looks: list[int] = []
+
+    async def healthy() -> bool:
+        looks.append(1)
+        return len(looks) == 1
+
+    program = Program(
+        "moody", (sys.executable, "-S", "-c", "import time; time.sleep(60)"), {}, healthy
+    )
+    await supervisor.start(Process(program, tmp_path / "moody.log"))
+    assert supervisor.names == ["moody"]
+
+
 async def test_a_process_that_cannot_come_back_is_tried_again_and_again(
     supervisor, reports, tmp_path
 ):
