@@ -252,9 +252,18 @@ def build(out: Path = OUT, zensical: str = "") -> None:
             _rendered(program, home, language)
             shutil.copytree(home / f"built-{language}", target, dirs_exist_ok=True)
             _finished(target, language, pages)
+        _viewer(made / "api")
         (made / "manifest.json").write_text(json.dumps(manifest(made), indent=1) + "\n", "utf-8")
         shutil.rmtree(out, ignore_errors=True)
         shutil.copytree(made, out)
+
+
+def _viewer(folder: Path) -> None:
+    """The viewer of /openapi.json, whose script tools/viewer.sh has fetched."""
+    shutil.copytree(SITE / "viewer", folder)
+    packed = folder / "api-reference.js.gz"
+    packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
+    packed.unlink()
 
 
 def _written(folder: Path, pages: Mapping[str, str]) -> None:

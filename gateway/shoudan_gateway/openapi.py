@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any, Final, cast
+from urllib.parse import parse_qsl
 
-from shoudan_gateway import openapi_parts
+import msgspec
+
+from shoudan_gateway import answers, openapi_parts
+from shoudan_gateway.answers import Recording
 from shoudan_gateway.protocol import Endpoint, Field, Partner, Sink
 
 FORM: Final = "application/x-www-form-urlencoded"
@@ -70,29 +74,106 @@ def _operation(
     partner: Partner, endpoint: Endpoint[Any, Any] | Sink, method: str
 ) -> dict[str, Any]:
     name = re.sub(r"[^A-Za-z0-9]+", "_", endpoint.path).strip("_")
+    found = answers.recorded(partner, endpoint)
     operation: dict[str, Any] = {
         "operationId": f"{name}_{method.lower()}",
         "summary": endpoint.title,
         "description": f"Source: {endpoint.source}",
         "tags": [partner.name],
         "security": openapi_parts.security(partner),
-        "responses": {
-            "200": {
-                "description": "the documented answer",
-                "headers": openapi_parts.of_success(endpoint),
-            },
-            "default": {
-                "description": "the documented refusal",
-                "headers": openapi_parts.headers(*openapi_parts.OF_ERRORS),
-                "content": {
-                    JSON: {"schema": {"$ref": f"#/components/schemas/{_error_name(partner)}"}}
-                },
-            },
-        },
+        "responses": _responses(partner, endpoint, found),
     }
     if isinstance(endpoint, Endpoint):
-        operation |= _parameters(endpoint, method)
+        operation |= _with_examples(_parameters(endpoint, method), found, method)
     return operation
+
+
+def _responses(
+    partner: Partner, endpoint: Endpoint[Any, Any] | Sink, found: list[Recording]
+) -> dict[str, Any]:
+    refused = answers.refusals(partner, endpoint)
+    good = openapi_parts.of_success(endpoint)
+    responses: dict[str, Any] = {
+        str(status): {
+            "description": "the documented answer",
+            "headers": good,
+            "content": _either(content, refused.quiet),
+        }
+        for status, content in sorted(answers.contents(partner, found).items())
+    }
+    bodies = {
+        kind: {"schema": _refusal(partner, those), "example": those[0]}
+        for kind, those in (refused.loud or refused.quiet).items()
+    }
+    responses["default"] = {
+        "description": "the documented refusal",
+        "headers": openapi_parts.headers(*openapi_parts.OF_ERRORS),
+        "content": bodies,
+    }
+    return responses
+
+
+def _either(content: dict[str, Any], refused: Mapping[str, list[Any]]) -> dict[str, Any]:
+    """A success, or the refusals that have its status."""
+    both = dict(content)
+    for kind, those in refused.items():
+        schema = answers.schema_of(those, {})
+        if kind not in both:
+            both[kind] = {"schema": schema}
+        elif both[kind]["schema"] != schema:
+            both[kind] = both[kind] | {"schema": {"anyOf": [both[kind]["schema"], schema]}}
+    return both
+
+
+def _refusal(partner: Partner, those: list[Any]) -> dict[str, Any]:
+    schema = answers.schema_of(those, {})
+    if partner.error is not None or set(schema.get("properties", ())) == set(_error()["required"]):
+        return {"$ref": f"#/components/schemas/{_error_name(partner)}"}
+    return schema
+
+
+def _with_examples(told: dict[str, Any], found: list[Recording], method: str) -> dict[str, Any]:
+    """The parameters with the values that a test has sent, the body with those of each recording."""
+    values = found[0].params if found else {}
+    for row in told.get("parameters", ()):
+        if row["name"] in values:
+            row["example"] = _typed(values[row["name"]], row["schema"])
+    content = told.get("requestBody", {}).get("content", {})
+    for kind, one in content.items():
+        members = one["schema"].get("properties", {})
+        bodies = {
+            sent.name: {"value": _fitting(_body(sent), members)}
+            for sent in found
+            if method != "GET" and (sent.body or sent.query)
+        }
+        if bodies:
+            content[kind] = one | {"examples": bodies}
+    return told
+
+
+def _fitting(body: Any, members: Mapping[str, Any]) -> Any:
+    """A body with numbers where a form writes texts, and without what a form leaves empty."""
+    if not isinstance(body, dict):
+        return body
+    sent = cast("dict[str, Any]", body)
+    return {
+        name: _typed(value, members.get(name, {})) if isinstance(value, str) else value
+        for name, value in sent.items()
+        if value != "" or members.get(name, {}).get("type") != "integer"
+    }
+
+
+def _typed(text: str, schema: Mapping[str, Any]) -> Any:
+    return int(text) if schema.get("type") == "integer" and text.isdecimal() else text
+
+
+def _body(one: Recording) -> Any:
+    """What a recording sent, as the members of a JSON body."""
+    if not one.body:
+        return one.params
+    if one.body[:1] in "{[":
+        return msgspec.json.decode(one.body)
+    return dict(parse_qsl(one.body, keep_blank_values=True))
 
 
 def _parameters(endpoint: Endpoint[Any, Any], method: str) -> dict[str, Any]:

@@ -95,6 +95,7 @@ def test_every_protocol_but_inner_ones_has_its_page() -> None:
 def test_no_link_leads_nowhere(pages: dict[str, Reader], site: dict[str, str], built: Path) -> None:
     known = DocsSite(built).paths | {"/openapi.json"}
     wrong: list[str] = []
+    assert "/docs/api/" in pages["/docs/"].links
     for path, page in pages.items():
         for link in page.links | page.loaded:
             target = urlsplit(urljoin(path, link))

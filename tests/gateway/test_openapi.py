@@ -13,6 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from shoudan_gateway import answers
 from shoudan_gateway.openapi import document
 from shoudan_gateway.partners import load
 from shoudan_gateway.protocol import Caller, Endpoint, Inbound, Malformed
@@ -204,3 +205,42 @@ def notify_row(refund_id: int) -> NotifyRow:
         1, 7, refund_id, "test", "r1", "http://a.example/", 0, 10, NotifyStatus.NOT_STARTED,
         OrderStatus.FAILED, "f1", 1, 0, "900", "订单失败", now, None, "", "", 1, now,
     )  # fmt: skip
+
+
+def test_every_answer_has_a_schema_that_its_examples_fit() -> None:
+    components = DOCUMENT["components"]
+    for path, method, operation in operations():
+        content = [
+            one for answer in operation["responses"].values() for one in answer["content"].values()
+        ]
+        sent = operation.get("requestBody", {}).get("content", {}).values()
+        assert content, path
+        assert operation["responses"].keys() - {"default"}, path
+        for one in [*content, *sent]:
+            shown = [row["value"] for row in one.get("examples", {}).values()]
+            shown += [one["example"]] if "example" in one else []
+            for value in shown:
+                jsonschema.validate(value, one["schema"] | {"components": components})
+        assert any("examples" in one or "example" in one for one in content), (path, method)
+
+
+@pytest.mark.parametrize(
+    ("values", "schema"),
+    [
+        ([None, None], {}),
+        ([1, None], {"type": ["integer", "null"]}),
+        ([1, "a"], {"type": ["integer", "string"]}),
+        ([True], {"type": "boolean"}),
+        ([[], [1.5]], {"type": "array", "items": {"type": "number"}}),
+        (
+            [{"a": 1}, {"a": 2, "b": None}, None],
+            {
+                "type": ["object", "null"],
+                "required": ["a"],
+                "properties": {"a": {"type": "integer"}, "b": {}},
+            },
+        ),
+    ],
+)
+def test_a_schema_is_what_all_recordings_are(values: list[Any], schema: dict[str, Any]) -> None:
+    assert answers.schema_of(values, {}) == schema
