@@ -34,7 +34,7 @@ Schema = dict[str, Any]
 # Where a recording shows one of several forms.
 _WORD_OR_NUMBER: Final[Schema] = {"type": ["integer", "string"]}
 FORMS: Final[Mapping[str, Mapping[str, Schema]]] = {
-    # A channel may be set up for words; then it is told why, too.
+    # A channel may be set up for words; then a reason comes with them.
     name: {"status": _WORD_OR_NUMBER}
     for name in ("channel", "self_service")
 }
@@ -67,7 +67,7 @@ def recordings() -> Mapping[str, tuple[Recording, ...]]:
 
 
 def recorded(partner: Partner, endpoint: Endpoint[Any, Any] | Sink) -> list[Recording]:
-    """The recordings of one endpoint; a path that has several is told apart by method."""
+    """The recordings of one endpoint; where a path has several, their methods say which."""
     found = [one for one in recordings().get(partner.name, ()) if one.path == endpoint.path]
     return [one for one in found if one.method in endpoint.methods] or found
 

@@ -132,13 +132,13 @@ def _refusal(partner: Partner, those: list[Any]) -> dict[str, Any]:
     return schema
 
 
-def _with_examples(told: dict[str, Any], found: list[Recording], method: str) -> dict[str, Any]:
+def _with_examples(declared: dict[str, Any], found: list[Recording], method: str) -> dict[str, Any]:
     """The parameters with the values that a test has sent, the body with those of each recording."""
     values = found[0].params if found else {}
-    for row in told.get("parameters", ()):
+    for row in declared.get("parameters", ()):
         if row["name"] in values:
             row["example"] = _typed(values[row["name"]], row["schema"])
-    content = told.get("requestBody", {}).get("content", {})
+    content = declared.get("requestBody", {}).get("content", {})
     for kind, one in content.items():
         members = one["schema"].get("properties", {})
         bodies = {
@@ -148,7 +148,7 @@ def _with_examples(told: dict[str, Any], found: list[Recording], method: str) ->
         }
         if bodies:
             content[kind] = one | {"examples": bodies}
-    return told
+    return declared
 
 
 def _fitting(body: Any, members: Mapping[str, Any]) -> Any:
