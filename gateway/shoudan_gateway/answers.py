@@ -139,7 +139,7 @@ def _kind(value: Any) -> str:
 
 
 class Refusals(msgspec.Struct, frozen=True):
-    """The bodies of an endpoint's refusals by their media type; `quiet`: those with the status of a success."""
+    """The bodies of refusals by their media type; `quiet`: those with the status of a success."""
 
     loud: dict[str, list[Any]]
     quiet: dict[str, list[Any]]
