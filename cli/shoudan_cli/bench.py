@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar, cast
 
 import typer
 
@@ -14,12 +14,23 @@ from shoudan_cli.clients import Failed, console, errors
 
 T = TypeVar("T")
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer()
+IN_FLIGHT: Final = 512
+SECONDS: Final = 10.0
 
 
-@app.callback()
-def group() -> None:
-    """Measure what this machine can do."""
+@app.callback(invoke_without_command=True)
+def group(context: typer.Context) -> None:
+    """Measure what this machine can do. Alone: whole orders a second, and their time at half of that."""
+    if context.invoked_subcommand is not None:
+        return
+    from shoudan_cli import bench_lifecycle
+
+    most = _measured(bench_lifecycle.bench(SECONDS, IN_FLIGHT, _say))
+    half = most.lifecycles_per_s / 2
+    calm = _measured(bench_lifecycle.bench(SECONDS, IN_FLIGHT, _say, rate=half))
+    typer.echo(f"{most.lifecycles_per_s:.0f} orders/s")
+    typer.echo(f"{calm.p50_ms:.0f} ms, p99 {calm.p99_ms:.0f} ms, at {half:.0f} orders/s")
 
 
 def _say(line: str) -> None:
@@ -45,7 +56,13 @@ def _measured(bench: Coroutine[Any, Any, T], *, own: bool = True) -> T:
 @app.command()
 def lifecycle(
     seconds: Annotated[float, typer.Option(min=1, max=600, help="Of the window measured.")] = 10,
-    in_flight: Annotated[int, typer.Option(min=1, help="Orders between request and notify.")] = 400,
+    in_flight: Annotated[
+        int, typer.Option(min=1, help="Orders between request and notify.")
+    ] = IN_FLIGHT,
+    rate: Annotated[
+        float,
+        typer.Option(min=0, help="Orders a second, due whatever the system does; 0: --in-flight."),
+    ] = 0,
     shards: Annotated[
         int, typer.Option(min=1, max=64, help="Of each service, in one database.")
     ] = 1,
@@ -56,6 +73,10 @@ def lifecycle(
         int, typer.Option(min=1, max=4, help="Processes of each service and of the gateway.")
     ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    compare: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Of --json before: print the differences."),
+    ] = None,
 ) -> None:
     """Whole orders per second, request to notify, and their CPU time; no rate when a check fails."""
     from dataclasses import asdict
@@ -64,11 +85,44 @@ def lifecycle(
     from shoudan_cli.bench_layout import Layout
 
     layout = Layout(shards, channels, replicas)
-    figures = _measured(bench_lifecycle.bench(seconds, in_flight, _say, layout))
+    before = _read(compare) if compare is not None else None
+    figures = _measured(bench_lifecycle.bench(seconds, in_flight, _say, layout, rate))
     if as_json:
         console.print_json(data=asdict(figures))
-    else:
+    elif before is None:
         console.print(figures)
+    if before is not None:
+        for line in differences(before, asdict(figures)):
+            _say(line)
+
+
+def _read(file: Path) -> Any:
+    import msgspec
+
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        errors.print(f"{file}: {error}", style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from None
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """A line for each number that both have: its name, before, now, and by how much it grew."""
+    lines: list[str] = []
+    for name in filter(before.__contains__, now):
+        value: object = now[name]
+        other: object = before[name]
+        if isinstance(value, Mapping) and isinstance(other, Mapping):
+            inner = cast("Mapping[str, Any]", other), cast("Mapping[str, Any]", value)
+            lines += differences(*inner, f"{prefix}{name}.")
+        elif (
+            isinstance(value, int | float)
+            and isinstance(other, int | float)
+            and not isinstance(value, bool)
+        ):
+            change = f"{value / other - 1:+.1%}" if other else ""
+            lines.append(f"{prefix + name:36} {other!s:>12} {value!s:>12} {change:>8}".rstrip())
+    return lines
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +22,8 @@ from shoudan_cli.bench_parts import cpu_s, pgbench, pgbench_tps, preallocate_wal
 from shoudan_cli.clients import Clients, Failed
 from shoudan_cli.cpu import Usage, usage
 from shoudan_cli.footprint import Footprint, PerOrder, between, look, memory_mib
+from shoudan_cli.replicas import Look
+from shoudan_cli.replicas import look as look_at
 from shoudan_cli.system import System
 from shoudan_cli.wiring import GATEWAY, LOOPBACK, SANDBOX, SERVICES, replica
 from shoudan_kit.db.shard_map import schema_of
@@ -62,7 +64,7 @@ class Figures:
     from the request to the notify. `total` leaves out the sandbox and the load generator, which play
     the outside world. `cost_ratio` is that by `tpcb_cpu_us`, what the server spends on a transaction of
     TPC-B in the same run, so it compares builds on machines that differ. `memory_mib` is that of each
-    process at the end of the window.
+    process at the end of the window. `batch_sizes` are means of the window.
     """
 
     lifecycles_per_s: float
@@ -73,6 +75,7 @@ class Figures:
     cost_ratio: float
     p50_ms: float
     p99_ms: float
+    batch_sizes: dict[str, float]
     memory_mib: dict[str, float]
     per_order: PerOrder
     checks: Checks
@@ -87,6 +90,7 @@ class Mark:
     cpu: dict[str, Usage]
     memory_mib: dict[str, float]
     footprint: Footprint
+    looks: list[Look]
 
 
 class ChecksFailed(Failed):
@@ -100,11 +104,15 @@ class ChecksFailed(Failed):
 
 
 async def bench(
-    seconds: float, in_flight: int, say: Callable[[str], None], layout: Layout = ONE
+    seconds: float,
+    in_flight: int,
+    say: Callable[[str], None],
+    layout: Layout = ONE,
+    rate: float = 0,
 ) -> Figures:
     """Start a system as in production, measure for `seconds`, check everything, stop it.
 
-    Raises ChecksFailed and Failed.
+    With a `rate` orders are due at their times, whatever the system does. Raises ChecksFailed and Failed.
     """
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="shoudan-bench-")))
@@ -122,7 +130,7 @@ async def bench(
         try:
             await preallocate_wal(system.postgres)
             await _fill(clients, layout)
-            measured, first, last = await _load(system, seconds, in_flight, layout)
+            measured, first, last = await _load(system, seconds, (in_flight, rate), layout)
             placed = measured["placed"] - measured["refused"]
             checks = Checks(
                 all_final=await _all_final(system, placed, layout) and not measured["refused"],
@@ -155,6 +163,7 @@ def _figures(measured: Any, first: Mark, last: Mark, tpcb: _Tpcb, checks: Checks
         cost_ratio=round(total / tpcb.cpu_us, 2),
         p50_ms=round(measured["p50_ms"], 1),
         p99_ms=round(measured["p99_ms"], 1),
+        batch_sizes=_batch_sizes(first.looks, last.looks),
         memory_mib=last.memory_mib,
         per_order=between(first.footprint, last.footprint, count),
         checks=checks,
@@ -172,7 +181,7 @@ async def _fill(clients: Clients, layout: Layout) -> None:
 
 
 async def _load(
-    system: System, seconds: float, in_flight: int, layout: Layout
+    system: System, seconds: float, asked: tuple[int, float], layout: Layout
 ) -> tuple[Any, Mark, Mark]:
     """Run the load generator; its figures, and the marks at both ends of the window."""
     output = system.log_path("load")
@@ -180,7 +189,8 @@ async def _load(
         f"http://{LOOPBACK}:{system.ports[replica(GATEWAY, one)]}"
         for one in range(1, layout.replicas + 1)
     ]
-    words = [",".join(gateways), str(in_flight), ",".join(layout.names)]
+    in_flight, rate = map(str, asked)
+    words = [",".join(gateways), in_flight, ",".join(layout.names), rate]
     argv = [sys.executable, "-m", "shoudan_cli.load", *words]
     child = Child.spawn(argv, env=system.env, output=output)
     await asyncio.sleep(WARM_S)
@@ -201,12 +211,27 @@ async def _mark(system: System, load_pid: int, layout: Layout) -> Mark:
     }
     pids = {name: system.supervisor.pid(name) for name in (*served, "postgres", "nats", SANDBOX)}
     memory, footprint = memory_mib(pids), await look(system.postgres.admin, SERVICES)
+    looks = await look_at(
+        {one: f"http://{LOOPBACK}:{system.ports[f'{one} ops']}" for one in served}
+    )
     complete, _ = await _counts(system, layout)
     at_s = asyncio.get_running_loop().time()
     spent: defaultdict[str, Usage] = defaultdict(Usage)
     for name, seconds in usage({**pids, "load_generator": load_pid}).items():
         spent[served.get(name, name)] += seconds  # of all replicas of a service together
-    return Mark(at_s, complete, spent, memory, footprint)
+    return Mark(at_s, complete, spent, memory, footprint, looks)
+
+
+def _batch_sizes(first: Sequence[Look], last: Sequence[Look]) -> dict[str, float]:
+    """Calls of a mean batch between two looks, by what gathers them."""
+    counted: defaultdict[str, float] = defaultdict(float)
+    summed: defaultdict[str, float] = defaultdict(float)
+    for sign, looks in ((-1, first), (1, last)):
+        for one in looks:
+            for found, end in ((counted, "count"), (summed, "sum")):
+                for labels, value in one.samples.get(f"shoudan_batch_size_{end}", {}).items():
+                    found[dict(labels)["name"]] += sign * value
+    return {name: round(summed[name] / count, 1) for name, count in counted.items() if count}
 
 
 async def _counts(system: System, layout: Layout) -> tuple[int, int]:

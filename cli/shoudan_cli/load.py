@@ -1,7 +1,8 @@
 """A cheap partner for measurements: places orders over keep-alive HTTP, takes their notifies itself.
 
 Runs as its own process until SIGINT or SIGTERM, waits for the notifies it is owed, prints one JSON
-object. The number of orders between request and notify is bounded, so a slow system is asked less.
+object. The number of orders between request and notify is bounded, so a slow system is asked less; with a
+rate, orders are due at their times, whatever the system does, and latencies count from there.
 """
 
 from __future__ import annotations
@@ -20,11 +21,8 @@ from urllib.parse import SplitResult, urlsplit
 import orjson
 import uvloop
 
-CONNECTIONS_MIN: Final = 64
-CONNECTIONS_MAX: Final = 512
-EACH: Final = (
-    7  # orders under way for a connection: few of them wait for the answer to their request
-)
+CONNECTIONS_MAX: Final = 512  # one for each order in flight, as far as one address may have so many
+DUE_EVERY_S: Final = 0.002
 OWED_S_MAX: Final = 60.0
 SAMPLES_MAX: Final = 2_000_000
 REASONS_MAX: Final = 5
@@ -111,13 +109,18 @@ class Receiver(Wire):
 
 
 class Load:
-    """Keeps `in_flight_max` orders between request and notify."""
+    """Keeps `in_flight_max` orders between request and notify, or places `rate` a second."""
 
     def __init__(
-        self, gateway_urls: Sequence[str], in_flight_max: int, channels: Sequence[str]
+        self,
+        gateway_urls: Sequence[str],
+        in_flight_max: int,
+        channels: Sequence[str],
+        rate: float = 0,
     ) -> None:
         self._gateways = [urlsplit(one) for one in gateway_urls]
-        self._in_flight_max = in_flight_max
+        self._in_flight_max, self._rate = in_flight_max, rate
+        self._due: deque[bytes] = deque()
         self._channels = [one.encode() for one in channels]
         self._prefix = f"b{time.time_ns() // 1_000_000:x}".encode()
         self._began: dict[bytes, float] = {}
@@ -138,17 +141,27 @@ class Load:
             b"100011000000000&notify_url=http://127.0.0.1:%d/ HTTP/1.1\r\nHost: %s\r\n\r\n"
             % (port, self._gateways[0].netloc.encode())
         )
-        wanted = max(CONNECTIONS_MIN, min(self._in_flight_max // EACH, CONNECTIONS_MAX))
-        for number in range(wanted):
+        for number in range(min(self._in_flight_max, CONNECTIONS_MAX)):
             await self._connect(self._gateways[number % len(self._gateways)])
         self._pump()
-        await stop.wait()
+        await (self._make_due(stop) if self._rate else stop.wait())
         self._stopping = True
+        self._pump()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(OWED_S_MAX):
                 await self._all_ended.wait()
         server.close()
         return self.tally
+
+    async def _make_due(self, stop: asyncio.Event) -> None:
+        """Orders at their times until `stop`; late ticks make up for what they missed."""
+        due = time.perf_counter()
+        while not stop.is_set():
+            while due <= time.perf_counter():
+                self._due.append(self._number(due))
+                due += 1 / self._rate
+            self._pump()
+            await asyncio.sleep(DUE_EVERY_S)
 
     async def _connect(self, where: SplitResult) -> None:
         loop = asyncio.get_running_loop()
@@ -173,13 +186,18 @@ class Load:
 
     def _next(self) -> bytes:
         """The number of the next order to place; nothing when enough are under way."""
-        if self._again:
-            return self._again.popleft()
-        if self._stopping or len(self._began) >= self._in_flight_max:
+        for waiting in (self._again, self._due):
+            if waiting:
+                return waiting.popleft()
+        if self._rate or self._stopping or len(self._began) >= self._in_flight_max:
             return b""
+        return self._number(time.perf_counter())
+
+    def _number(self, began_s: float) -> bytes:
+        """Of a new order that begins then."""
         self.tally.placed += 1
         number = b"%s%x" % (self._prefix, self.tally.placed)
-        self._began[number] = time.perf_counter()
+        self._began[number] = began_s
         return number
 
     def answered(self, asker: Asker, taken: bool, body: bytes) -> None:
@@ -217,12 +235,14 @@ def percentile(samples: list[float], part: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * part))] if ordered else 0.0
 
 
-async def _main(gateway_urls: str, in_flight_max: int, channels: str) -> dict[str, Any]:
+async def _main(
+    gateway_urls: str, in_flight_max: int, channels: str, rate: float
+) -> dict[str, Any]:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    load = Load(gateway_urls.split(","), in_flight_max, channels.split(","))
+    load = Load(gateway_urls.split(","), in_flight_max, channels.split(","), rate)
     tally = await load.run(stop)
     return {
         "placed": tally.placed,
@@ -235,5 +255,5 @@ async def _main(gateway_urls: str, in_flight_max: int, channels: str) -> dict[st
 
 
 if __name__ == "__main__":
-    measured = uvloop.run(_main(sys.argv[1], int(sys.argv[2]), sys.argv[3]))
+    measured = uvloop.run(_main(sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4])))
     sys.stdout.buffer.write(orjson.dumps(measured) + b"\n")

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
+from typer.testing import CliRunner
+
+from shoudan_cli import bench, bench_lifecycle
+from shoudan_cli.bench import differences
 from shoudan_cli.bench_layout import Layout
+from shoudan_cli.bench_lifecycle import _batch_sizes
 from shoudan_cli.document import load
 from shoudan_cli.load import Load
+from shoudan_cli.replicas import Look
 from shoudan_cli.wiring import LOOPBACK, choose_ports, replica, target
 from shoudan_kit.db.shard_map import read
+from tests.poll import eventually
 
 URLS = ("postgresql://a@h/d", "postgresql://b@h/d")
 
@@ -49,6 +60,52 @@ def test_a_repeat_of_an_order_goes_to_the_same_channel() -> None:
     asked = [load._request(number) for number in numbers]
     assert [one.split(b"channel_no=")[1][:1] for one in asked] == [b"b", b"c", b"a"] * 2
     assert load._request(numbers[0]) == asked[0]
+
+
+async def test_with_a_rate_orders_are_due_at_their_times() -> None:
+    load, stop = Load(["http://127.0.0.1:1"], 9, ["a"], rate=500), asyncio.Event()
+    assert load._next() == b""
+    making = asyncio.ensure_future(load._make_due(stop))
+    await eventually(
+        lambda: load.tally.placed > 20
+    )  # though nobody answers, and more than in flight
+    stop.set()
+    await making
+    began = list(load._began.values())
+    assert [round(b - a, 6) for a, b in pairwise(began)] == [0.002] * (len(began) - 1)
+    assert [load._next() for _ in began] == list(load._began)
+    assert load._next() == b""
+
+
+def test_differences_are_of_the_numbers_that_both_have() -> None:
+    before = {"rate": 100.0, "cpu": {"order": 50, "new": {}}, "checks": True, "gone": 1, "none": 0}
+    now = {"rate": 150.0, "cpu": {"order": 25, "new": 3}, "checks": True, "more": 2, "none": 1}
+    found = [line.split() for line in differences(before, now)]
+    assert found == [
+        ["rate", "100.0", "150.0", "+50.0%"],
+        ["cpu.order", "50", "25", "-50.0%"],
+        ["none", "0", "1"],
+    ]
+
+
+def test_alone_it_prints_a_rate_and_a_time_at_half_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def measured(*_: object, rate: float = 0) -> SimpleNamespace:
+        return SimpleNamespace(lifecycles_per_s=900.0, p50_ms=rate, p99_ms=2 * rate)
+
+    monkeypatch.setattr(bench_lifecycle, "bench", measured)
+    lines = CliRunner().invoke(bench.app, []).stdout.splitlines()
+    assert lines == ["900 orders/s", "450 ms, p99 900 ms, at 450 orders/s"]
+
+
+def test_batches_are_those_between_two_looks() -> None:
+    def looks(count: float, total: float) -> list[Look]:
+        labels = frozenset({("name", "pay")})
+        ends = {"count": count, "sum": total}
+        samples = {f"shoudan_batch_size_{end}": {labels: value} for end, value in ends.items()}
+        return [Look("order", "a", "serving", 0, samples=samples)] * 2
+
+    assert _batch_sizes(looks(10, 10), looks(20, 260)) == {"pay": 25.0}
+    assert _batch_sizes(looks(10, 10), looks(10, 10)) == {}
 
 
 def test_clients_know_all_replicas_and_none_shares_a_port() -> None:
