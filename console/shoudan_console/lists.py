@@ -14,11 +14,12 @@ from urllib.parse import urlencode
 from starlette.responses import Response, StreamingResponse
 
 from shoudan_console import store
-from shoudan_console.backend import Away
+from shoudan_console.backend import Away, Rpc
 from shoudan_console.values import cell_text
 from shoudan_console.values import mark as _
 from shoudan_console.visits import Panel, Visit
 from shoudan_kit.clock import BEIJING
+from shoudan_kit.rpc.refusal import Refused
 
 SIZES: Final = (25, 50, 100, 200)
 SIZE: Final = 50
@@ -29,7 +30,7 @@ VIEWS_MAX: Final = 20
 FILTER_CHARS_MAX: Final = 200
 BOM: Final = "\ufeff"
 
-Kind = Literal["text", "word", "code", "number", "money", "time", "status", "age"]
+Kind = Literal["text", "word", "code", "number", "money", "time", "status", "age", "folded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,17 @@ class Filter:
     kind: Literal["text", "choice", "moment"] = "text"
     choices: Sequence[tuple[str, str]] = ()
     hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A button of a row: a form sent to `path` with `fields`; a row for which they are None has none. Roles
+    that may call `needs` see it."""
+
+    label: str
+    path: str
+    fields: Callable[[Any], Mapping[str, str] | None]
+    needs: Rpc
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,7 @@ class Listing:
     link: Callable[[Any], str] | None = None  # where Enter on a row leads
     intro: str = ""
     template: str = "list.html"
+    actions: Sequence[Action] = ()
     more: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def query(self, visit: Visit) -> Query:
@@ -143,6 +156,42 @@ def days_ago(days: int) -> str:
     return (datetime.now(BEIJING) - timedelta(days=days)).strftime("%Y-%m-%d")
 
 
+async def over_services(
+    chosen: Sequence[str],
+    query: Query,
+    fetch: Callable[[str, int, str], Awaitable[tuple[list[Any], str]]],
+) -> Found:
+    """A page over services, one after the other; a service that is away is named, the others follow.
+
+    `fetch` gives a page of one service, of so many rows and behind a token. A service that refuses this
+    operator is left out, unless all do.
+    """
+    begin, _colon, token = query.token.partition(":")
+    left = list(chosen)
+    left = left[left.index(begin) :] if begin in left else left
+    rows: list[Any] = []
+    away: list[str] = []
+    refused: Refused | None = None
+    for place, service in enumerate(left):
+        try:
+            found, onward = await fetch(service, query.size - len(rows), token)
+        except Away as error:
+            away.append(error.service)
+            found, onward = [], ""
+        except Refused as error:
+            refused = error
+            found, onward = [], ""
+        token = ""
+        rows += found
+        if onward:
+            return Found(rows, f"{service}:{onward}", away)
+        if len(rows) >= query.size and place + 1 < len(left):
+            return Found(rows, f"{left[place + 1]}:", away)
+    if refused is not None and not rows and not away:
+        raise refused
+    return Found(rows, "", away)
+
+
 async def filled(listing: Listing, visit: Visit, query: Query) -> Found:
     """A page with rows in it, if there are any near: services may give an empty one first."""
     found = await listing.fetch(visit, query)
@@ -166,6 +215,7 @@ async def show(listing: Listing, visit: Visit, **more: Any) -> Response:
         "problems": problems,
         "panel": rows,
         "sizes": SIZES,
+        "acts": [one for one in listing.actions if visit.may(one.needs)],
         "now": datetime.now(UTC),
         "address": partial(address, listing.path, query),
         "views": await _views(listing, visit),

@@ -157,6 +157,14 @@ class Desk:
         await browser.get("/")
         return browser
 
+    async def token(self, name: str) -> str:
+        """What a call of an operator carries, apart from any browser."""
+        given = await self.credentials(self.people[name])
+        request = pb.LoginRequest(
+            name=name, password=given["password"], totp=given["code"], agent="test"
+        )
+        return (await self.call("Login", request)).tokens.access_token
+
     async def sql(self, query: str, *values: Any) -> Any:
         """The first value of a statement in the console's own database."""
         async with self.system.postgres.admin("shoudan_console") as db:

@@ -9,7 +9,10 @@ import re
 
 import pytest
 
+from shoudan.core.v1 import proposal_service_pb2 as proposal
+from shoudan.core.v1.proposal_service_pb2_grpc import ProposalServiceStub
 from shoudan.identity.v1 import identity_service_pb2 as pb
+from shoudan.pay.v1 import ledger_service_pb2 as ledger
 from shoudan_console.pages import PAGES
 from shoudan_console.security import POLICY
 from shoudan_kit.rpc.rights import ROLES
@@ -332,3 +335,83 @@ async def test_names_of_others_are_text_wherever_they_stand(desk: Desk) -> None:
     page = await browser.get('/orders?channel="><script>alert(1)</script>')
     assert "<script>alert" not in page.text
     assert PASSWORD not in page.text
+
+
+async def test_a_proposal_is_approved_by_another_person_after_password_and_code(desk: Desk) -> None:
+    maker = await desk.logged_in("maker", "finance-maker")
+    both = await desk.logged_in("both", "finance-maker", "finance-checker")
+    number = await proposed(desk)
+    path = f"/proposals/pay/{number}"
+    assert f'data-href="{path}"' in (await maker.get("/proposals")).text
+    own = await both.get(path)
+    assert 'value="approve"' not in own.text
+    assert 'value="withdraw"' in own.text
+    answer = await both.post(path, {"decision": "approve", "reason": "my own"})
+    assert answer.status in {400, 403}
+    checker = await desk.logged_in("checker", "finance-checker")
+    page = await checker.get(path)
+    assert "balance of oms/down_channel/test" in page.text  # what it would change
+    answers = [await checker.post(path, {"decision": "approve", "reason": "seen"}) for _ in "12"]
+    assert answers[0].location == f"{path}?done=approve"
+    assert "Applied" in (await checker.get(path)).text
+    records = await checker.get("/ledger/records?ident=oms&groups=down_channel&eid=test")
+    assert records.text.count("console-1") == 2  # one link of one row: its address and its text
+    away = await checker.get("/ledger/records?ident=oms&groups=down_channel&eid=test&at=2000-01-01")
+    assert '<strong><span class="number">¥0.00' in away.text
+
+
+async def proposed(desk: Desk) -> int:
+    """A top-up that waits for a second person."""
+    token = await desk.token("both")
+    posting = ledger.Posting(
+        account=ledger.AccountKey(ident="oms", groups="down_channel", eid="test"),
+        trade_no="console-1",
+        change_type=ledger.CHANGE_TYPE_ADD,
+        trade_type=ledger.TRADE_TYPE_TRADE,
+        amount_micros=5_000_000,
+    )
+    request = ledger.PostEntriesRequest(
+        groups=[ledger.PostEntriesRequest.Group(postings=[posting])]
+    )
+    asked = proposal.ProposeRequest(
+        method="shoudan.pay.v1.LedgerService/PostEntries",
+        request=request.SerializeToString(),
+        reason="paid in",
+        key="console-1",
+    )
+    made = await desk.clients.call("pay", ProposalServiceStub, "Propose", asked, token=token)
+    return made.proposal.proposal_id
+
+
+async def test_a_supplier_is_held_and_released_with_a_reason(desk: Desk) -> None:
+    browser = await desk.logged_in("switches", "ops")
+    path = "/suppliers/ycup/10"
+    assert f'data-href="{path}"' in (await browser.get("/suppliers")).text
+    assert (await browser.get(path)).status == 200
+    assert (await browser.post(path, {"state": "hold"})).status == 400
+    held = await browser.post(path, {"state": "hold", "reason": "<i>their</i> maintenance"})
+    assert held.location == f"{path}?done=hold"
+    page = await browser.get(path)
+    assert "Held" in page.text
+    assert "&lt;i&gt;their" in page.text
+    await browser.post(path, {"state": "open", "reason": "over"})
+    assert "In use" in (await browser.get(path)).text
+    log = await (await desk.logged_in("audits", "ops")).get("/audit-log?service=delivery")
+    assert "SupplierService/SetSupplierState" in log.text
+    assert "switches" in log.text  # by name, not by number
+    viewer = await desk.logged_in("is-viewer", "viewer")
+    assert 'name="state"' not in (await viewer.get(path)).text
+    assert (await viewer.post(path, {"state": "hold", "reason": "no right"})).status == 403
+    assert (await browser.get("/suppliers/nobody/10")).status == 404
+
+
+async def test_who_may_not_see_a_list_is_told_so_and_not_shown_it_in_the_navigation(
+    desk: Desk,
+) -> None:
+    viewer = await desk.logged_in("is-viewer", "viewer")
+    page = await viewer.get("/audit-log")
+    assert page.status == 200
+    assert "Your roles do not show this" in page.text
+    assert 'href="/audit-log"' not in page.text
+    export = await viewer.get("/audit-log.csv")
+    assert export.status == 403

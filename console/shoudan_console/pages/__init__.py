@@ -5,13 +5,47 @@ from __future__ import annotations
 from typing import Final
 
 from shoudan_console.page import Entry, Page
-from shoudan_console.pages import login, order, orders, overview, preferences, search, work
+from shoudan_console.pages import (
+    audit_log,
+    ledger,
+    login,
+    notifies,
+    order,
+    orders,
+    overview,
+    preferences,
+    proposals,
+    search,
+    suppliers,
+    tasks,
+    work,
+)
 
-_MODULES: Final = (overview, orders, order, work, search, login, preferences)
+_MODULES: Final = (
+    overview,
+    orders,
+    order,
+    work,
+    notifies,
+    suppliers,
+    ledger,
+    proposals,
+    tasks,
+    audit_log,
+    search,
+    login,
+    preferences,
+)
 
 PAGES: Final[tuple[Page, ...]] = tuple(page for module in _MODULES for page in module.PAGES)
 NAVIGATION: Final[tuple[Entry, ...]] = (
     *overview.NAVIGATION,
     *orders.NAVIGATION,
     *work.NAVIGATION,
+    *notifies.NAVIGATION,
+    *suppliers.NAVIGATION,
+    *ledger.NAVIGATION,
+    *proposals.NAVIGATION,
+    *tasks.NAVIGATION,
+    *audit_log.NAVIGATION,
 )

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import quote
 
 from starlette.responses import Response
 
@@ -102,7 +103,10 @@ async def _of_ledger(visit: Visit, wanted: str) -> Sequence[Hit]:
     """A trade's number in the ledger."""
     request = ledger_pb.ListRecordsRequest(trade_no=wanted, page_size=10)
     answer = await visit.ask(calls.LIST_RECORDS, request)
-    return [Hit(_("Posting"), str(one.record_id), one.account_name) for one in answer.records]
+    where = f"/ledger/records?trade={quote(wanted, safe='')}"
+    return [
+        Hit(_("Posting"), str(one.record_id), one.account_name, where) for one in answer.records
+    ]
 
 
 PAGES: Final = (Page("/search", show),)

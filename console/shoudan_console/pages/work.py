@@ -14,8 +14,7 @@ from shoudan.core.v1 import operations_service_pb2 as operations_pb
 from shoudan.core.v1 import proposal_service_pb2 as proposal_pb
 from shoudan.core.v1 import work_service_pb2 as pb
 from shoudan_console import calls, statuses
-from shoudan_console.backend import Away
-from shoudan_console.lists import Column, Filter, Found, Listing, Query
+from shoudan_console.lists import Column, Filter, Found, Listing, Query, over_services
 from shoudan_console.page import Entry, Page, listing_pages
 from shoudan_console.proposing import call_or_propose
 from shoudan_console.values import Status
@@ -92,27 +91,15 @@ def row_of(service: str, item: Any) -> Row:
 
 
 async def fetch(visit: Visit, query: Query) -> Found:
-    """A page: one service after the other, oldest first in each kind. A service that is away is named."""
-    begin, _colon, token = query.token.partition(":")
+    """A page: one service after the other, oldest first in each kind."""
+
+    async def of(service: str, size: int, token: str) -> tuple[list[Any], str]:
+        request = pb.ListOpenWorkRequest(page_size=size, page_token=token)
+        answer = await visit.ask(calls.list_work(service), request)
+        return [row_of(service, one) for one in answer.items], answer.next_page_token
+
     one = query.text("service")
-    chosen: list[str] = [one] if one else [*SERVICES]
-    left = chosen[chosen.index(begin) :] if begin in chosen else chosen
-    rows: list[Row] = []
-    away: list[str] = []
-    for service in left:
-        request = pb.ListOpenWorkRequest(page_size=query.size - len(rows), page_token=token)
-        token = ""
-        try:
-            answer = await visit.ask(calls.list_work(service), request)
-        except Away as error:
-            away.append(error.service)
-            continue
-        rows += [row_of(service, one) for one in answer.items]
-        if answer.next_page_token:
-            return Found(rows, f"{service}:{answer.next_page_token}", away)
-        if len(rows) >= query.size and service != left[-1]:
-            return Found(rows, f"{left[left.index(service) + 1]}:", away)
-    return Found(rows, "", away)
+    return await over_services([one] if one else SERVICES, query, of)
 
 
 LISTING: Final = Listing(
