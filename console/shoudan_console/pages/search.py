@@ -50,7 +50,8 @@ async def show(visit: Visit) -> Response:
     )
     found = dict.fromkeys(hit for one in panels.values() for hit in one.value or ())
     away = sorted({one.away for one in panels.values() if one.away})
-    leading = [hit for hit in found if hit.path]
+    orders = [hit for name in ("order", "channels") for hit in panels[name].value or ()]
+    leading = orders or [hit for hit in found if hit.path]  # an order shows its postings, too
     if len(leading) == 1 and not away:
         return visit.redirect(leading[0].path)
     digits = wanted.isascii() and wanted.isdigit() and len(wanted) in ACCOUNT_DIGITS
