@@ -108,6 +108,14 @@ cluster postgres_bin:
 chaos *args:
     @{{bin}}/python -m tests.chaos.run {{args}}
 
+# By hand: every fault point of an order's life, failed at in every way, for every way an order may end
+sweep *args:
+    @{{bin}}/python -m tests.chaos.sweep {{args}}
+
+# By hand: so many inputs for all gRPC methods, for all HTTP endpoints, and a share of them for each parser
+fuzz inputs="21000":
+    SHOUDAN_FUZZ_INPUTS={{inputs}} {{bin}}/python -m pytest -v tests/fuzz tests/system/test_fuzzed.py
+
 # By hand: the bugs of tests/mutants, each made in turn; the tests must find all. Or those that are named
 mutants *names:
     {{bin}}/python -m tools.mutants {{names}}

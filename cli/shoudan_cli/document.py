@@ -426,7 +426,7 @@ def parse(text: str, name: str, environ: Mapping[str, str]) -> Document:
         raise DocumentError(name, [f"is longer than {BYTES_MAX} characters"])
     try:
         raw = _Loader(text).get_single_data()
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # the last two of YAML's reader
         raise DocumentError(name, [f"is not YAML: {' '.join(str(error).split())}"]) from None
     mistakes: list[str] = []
     filled = _filled(raw if raw is not None else {}, "", environ, mistakes)

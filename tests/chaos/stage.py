@@ -120,9 +120,9 @@ def catalogue() -> str:
     return written.replace(BEFORE, WITHOUT_MONEY + BEFORE, 1)
 
 
-async def fill(clients: Clients) -> None:
-    """Credit enough for all orders, of all but the poor one."""
-    key = pay.AccountKey(ident="oms", groups="down_channel", eid=CHANNEL)
+async def fill(clients: Clients, channel: str = CHANNEL) -> None:
+    """Credit enough for all orders of a channel."""
+    key = pay.AccountKey(ident="oms", groups="down_channel", eid=channel)
     message = pay.UpdateAccountRequest(key=key, credit_micros=CREDIT_MICROS)
     await clients.call("pay", pay_grpc.LedgerServiceStub, "UpdateAccount", message)
 

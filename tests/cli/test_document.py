@@ -58,6 +58,8 @@ def test_variables_are_filled_in() -> None:
         ),
         ("packages: [{ident: a, eid: b, spkg_id: c, total_capacity: -1}]", "packages[0].total_cap"),
         ("lines: [", "is not YAML: "),
+        (f"lines: {'9' * 5_000}", "is not YAML: "),
+        ("a: " + "[" * 5_000, "is not YAML: "),
         (
             "down_channels: [{channel_no: a, channel_name: b, status: 2}]",
             "down_channels[0].enabled",
