@@ -6,6 +6,7 @@ import math
 import secrets
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
@@ -201,6 +202,7 @@ class Nonces:
         return True
 
 
+@lru_cache(maxsize=1024)  # callers come from few, and reading one costs as much as its signature
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(text.partition("%")[0])

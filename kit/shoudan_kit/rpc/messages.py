@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, Final, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
@@ -41,16 +42,22 @@ def filled(kind: type[M], value: object, **more: Any) -> M:
     AttributeError for a field that neither names, so that none is forgotten.
     """
     fields: dict[str, Any] = {}
-    for field in kind.DESCRIPTOR.fields:
-        found = more[field.name] if field.name in more else getattr(value, field.name)
+    for name, is_bytes in _fields(kind):
+        found = more[name] if name in more else getattr(value, name)
         if found is None:
             continue
         if isinstance(found, datetime):
             found = stamp(found)
-        elif isinstance(found, str) and field.type == field.TYPE_BYTES:
+        elif is_bytes and isinstance(found, str):
             found = found.encode()
-        fields[field.name] = found
+        fields[name] = found
     return kind(**fields)
+
+
+@cache  # kinds are as many as the contract has
+def _fields(kind: type[Message]) -> tuple[tuple[str, bool], ...]:
+    """Name of each field, and whether it holds bytes."""
+    return tuple((one.name, one.type == one.TYPE_BYTES) for one in kind.DESCRIPTOR.fields)
 
 
 def stamp(time: datetime) -> Timestamp:
