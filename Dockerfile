@@ -35,7 +35,8 @@ FROM ${PYTHON_IMAGE}
 RUN groupadd --gid 10001 shoudan \
     && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin shoudan \
     && install -d -o 10001 -g 10001 /data /state /statements /pki /pki/order /pki/pay \
-        /pki/delivery /pki/erp_ingest /pki/identity /pki/finance /pki/console /pki/gateway /pki/cli /pki/nats /pki/postgres
+        /pki/delivery /pki/erp_ingest /pki/identity /pki/finance /pki/console /pki/gateway /pki/cli /pki/nats /pki/postgres \
+    && install -d -m 2770 -o 10001 -g 10001 /wal
 COPY --from=build /opt/shoudan /opt/shoudan
 COPY docker/nats.conf /etc/shoudan/nats.conf
 # What is in this image, for scanners.

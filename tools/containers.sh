@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Run the container way for real, where no image registry is reached: docs/operations.md, "First partner and first
-# supplier" and "In containers", as printed: the first signed order, two of each, an upgrade under load; then remove
-# all of it. As root, on Debian:
+# supplier" and "In containers", as printed: the first signed order, two of each, an upgrade under load, a backup under
+# load and the way back; then remove all of it. As root, on Debian:
 #   tools/containers.sh [FOLDER]     # a folder given is kept, with its images: the next run is quicker
 # Played: the base images (Debian's python3 for python, Debian's PostgreSQL for postgres), the supplier and the
 # partner's inbox. Images are built before `docker compose up`, on this host's network: the engine of this
@@ -73,7 +73,6 @@ cat >"$work/postgres/docker-entrypoint.sh" <<'ENTRY'
 #!/bin/sh
 # What the postgres image does at its first start, as far as compose.yaml uses it.
 set -eu
-export PGDATA=/var/lib/postgresql/18/docker
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
     mkdir -p "$PGDATA"
     printf '%s' "$POSTGRES_PASSWORD" >/tmp/password
@@ -81,11 +80,11 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
         --auth-host="$POSTGRES_HOST_AUTH_METHOD" -E UTF8 >/dev/null
     rm /tmp/password
     echo "host all all all $POSTGRES_HOST_AUTH_METHOD" >>"$PGDATA/pg_hba.conf"
-    pg_ctl -D "$PGDATA" -w -o "-c listen_addresses= -k /tmp" start >/dev/null
-    for script in /docker-entrypoint-initdb.d/*.sh; do PGHOST=/tmp sh "$script"; done
+    pg_ctl -D "$PGDATA" -w -o "-c listen_addresses=" start >/dev/null
+    for script in /docker-entrypoint-initdb.d/*.sh; do sh "$script"; done
     pg_ctl -D "$PGDATA" -m fast -w stop >/dev/null
 fi
-exec "$@" -c "listen_addresses=*" -k /tmp
+exec "$@" -c "listen_addresses=*"
 ENTRY
 # Debian's server, for it speaks TLS, which the one of the Python wheel does not; that of Debian 13 is 17, not 18.
 if ! docker image inspect debian:trixie-slim >/dev/null 2>&1; then
@@ -101,7 +100,7 @@ COPY docker-entrypoint.sh /usr/local/bin/
 RUN apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends postgresql \
     && usermod --uid 999 postgres && rm -rf /var/lib/postgresql/* && chown -R postgres /var/lib/postgresql \
     && chmod 755 /usr/local/bin/docker-entrypoint.sh
-ENV PATH=/usr/lib/postgresql/17/bin:$PATH
+ENV PATH=/usr/lib/postgresql/17/bin:$PATH PGDATA=/var/lib/postgresql/18/docker
 ENTRYPOINT ["docker-entrypoint.sh"]
 FILE
 docker build --quiet --network host -t postgres:18-bookworm "$work/postgres" >/dev/null 2>"$work/build.log" ||
@@ -218,16 +217,57 @@ while not pathlib.Path("over").exists():
 print(f"{placed} orders placed meanwhile, {again} answers were errors, {lost} orders were not taken")
 PARTNER
 } >partner.py
-(. ./.env.partners && export SHOUDAN_SECRET_ACME && URL=x exec python3 partner.py) >partner.log 2>&1 &
-partner=$!
+partner() { # FILE: places orders until the file `over` is there
+    rm -f over
+    (. ./.env.partners && export SHOUDAN_SECRET_ACME && URL=x exec python3 "$1") >partner.log 2>&1 &
+    partner=$!
+}
+partner_ends() { # WHAT: it ran beside
+    touch over
+    wait $partner || true
+    tail -3 partner.log
+    grep -q ' 0 orders were not taken' partner.log || stop "an order was not taken"
+    say "$1"
+}
+partner partner.py
 printf 'FROM shoudan:0.1.0\nLABEL release=next\n' | docker build --quiet -t shoudan:0.1.1 - >/dev/null 2>"$work/build.log"
 echo SHOUDAN_IMAGE=shoudan:0.1.1 >>.env
 bash -eu upgrade.sh >upgraded 2>&1 || { tail -5 upgraded >&2; stop "the upgrade failed"; }
 healthy 15
 [ "$(docker ps --filter ancestor=shoudan:0.1.1 --format '{{.Names}}' | grep -cE 'order|pay|delivery|erp_ingest|identity|finance|gateway')" = 13 ] ||
     stop "not all are of the new release"
-touch over
-wait $partner || true
-tail -3 partner.log
-grep -q ' 0 orders were not taken' partner.log || stop "an order was not taken"
-say "upgraded"
+partner_ends "upgraded"
+
+way_back="In containers: a backup, and the way back"
+printed $page "$way_back" sh 0 >backup.sh
+printed $page "$way_back" sh 1 >restore.sh
+sed 's/during-/saved-/' partner.py >partner_saved.py
+partner partner_saved.py
+bash -eu backup.sh >backed 2>&1 || { tail -5 backed >&2; stop "no backup"; }
+sleep 20 # orders that stand in the log alone
+partner_ends "backup of $(du -sh backup | cut -f1)"
+bash -eu restore.sh >restored 2>&1 || { tail -20 restored >&2; stop "the way back failed"; }
+tail -12 restored
+healthy 15
+{ sed '/^ORDER = {/,/^PORTS/d; /^placed = /,$d' partner.py; cat <<ASKED
+placed, missing = $(grep -o '^[0-9]* orders placed' partner.log | cut -d' ' -f1), []
+for n in range(placed):
+    for one in range($port, $port + 8):
+        URL = f"http://127.0.0.1:{one}"
+        try:
+            answer = call("/order/query", request_no=f"saved-{n}")
+            break
+        except OSError:
+            pass
+    if '"status":0' not in answer:
+        missing.append((n, answer))
+print(f"{placed} orders asked for after the way back, {len(missing)} are not done: {missing[:3]}")
+ASKED
+} >asked.py
+for _ in $(seq 20); do
+    (. ./.env.partners && export SHOUDAN_SECRET_ACME && URL=x exec python3 asked.py) | tee asked
+    grep -q ' 0 are not done' asked && break
+    sleep 3
+done
+grep -q ' 0 are not done' asked || stop "an order is missing after the way back"
+say "back from a backup"
