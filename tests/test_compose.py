@@ -29,7 +29,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 CONTAINERS: dict[str, dict[str, Any]] = COMPOSE["services"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OURS = sorted(PROJECT["entry-points"]["shoudan.services"])
-KEPT_BY_OTHERS = ["cli", "migrate", "nats", "pki", "postgres", "rotate"]
+KEPT_BY_OTHERS = ["cli", "migrate", "nats", "pki", "postgres", "rotate", "wal"]
 # What the replicas of a service share on purpose.
 SHARED = {"pay": ["statements:/statements"]}
 VERIFIED = "sslmode=verify-full&sslrootcert=/tls/current/ca.crt"
