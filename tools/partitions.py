@@ -10,9 +10,8 @@ second server, and takes orders of a channel of each. For SECONDS (10) each:
 2. what is asked of it is lost;
 3. the answers of pay are lost: what is posted is not known to the order service.
 
-In 1 and 2 channels of the other shards go on. Nothing is refused here as by a server that is down: it is only
-silent, so an order of another shard that shares a gateway's batch with one of these may be answered 503, too;
-how often is printed. At last every order has ended once and the laws hold: nothing was delivered, charged or
+In 1 and 2 nothing is refused as by a server that is down: it is only silent. Channels of the other shards are
+answered all the same, those of a batch with one of these some seconds later. At last every order has ended once and the laws hold: nothing was delivered, charged or
 notified twice.
 """
 
@@ -121,6 +120,7 @@ async def cut_off(load: Load, which: str, port: int, seconds: float) -> None:
     assert not any(stopped.values()), stopped
     others = dict(Counter(load.refusals([0, 1])) - before)
     print(f"second {which}: refused {load.refusals([2, 3])}, others {others}", flush=True)
+    assert not others, others
     await load.more(20, [2, 3])
 
 

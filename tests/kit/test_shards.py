@@ -139,3 +139,24 @@ async def test_what_others_wait_for_is_not_tried_again_while_no_host_answers() -
     with pytest.raises(Unavailable):
         await retry(away, tries=2)
     assert tried == [True, False, False]
+
+
+async def test_what_others_wait_for_is_not_tried_again_after_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A session that ends at once was a failover, which another try survives; one that ends late waited for nobody."""
+    tried = 0
+
+    async def lost() -> None:
+        nonlocal tried
+        tried += 1
+        raise ConnectionResetError
+
+    token = OTHERS_WAIT.set(True)
+    for silent_s, expected in ((3, 2), (0, 1)):
+        monkeypatch.setattr("shoudan_kit.db.pool.SILENT_S", silent_s)
+        tried = 0
+        with pytest.raises(Unavailable):
+            await retry(lost, tries=2)
+        assert tried == expected
+    OTHERS_WAIT.reset(token)

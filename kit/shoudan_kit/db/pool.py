@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
@@ -39,8 +40,11 @@ NOW: Final = "shoudan_now()"
 
 RETRIES_MAX: Final = 5
 # True where requests of other shards wait for the end of this one: it is not tried again while no host of
-# its database takes a session.
+# its database takes a session, nor after a session was lost to silence.
 OTHERS_WAIT: Final = ContextVar("others_wait", default=False)
+# What a server that drops packets is noticed by: sent and not received, or silent and not there. With the wait
+# for a new session after it, a shard that is silent has an end within the deadline of a call over several.
+SILENT_S: Final = 3
 HOST_S_MIN: Final = 1.0  # for one host of several; a host that is gone answers nothing
 
 _NOT_CONNECTED: Final = (
@@ -134,6 +138,7 @@ class Database:
                 report(error, None)
                 continue
             self._first = place
+            opened.bound_silence(SILENT_S)
             return opened
         raise NotConnected(state, reason)
 
@@ -211,6 +216,7 @@ async def retry(run: Callable[[], Awaitable[T]], *, tries: int = RETRIES_MAX) ->
     Only for work that may be repeated by its key: a commit whose answer was lost is run again, too.
     Raises Unavailable when the last try was lost, anything else as it came.
     """
+    began = time.monotonic()
     for attempt in range(1, tries + 1):
         try:
             return await run()
@@ -218,7 +224,8 @@ async def retry(run: Callable[[], Awaitable[T]], *, tries: int = RETRIES_MAX) ->
             gone = connection_lost(error)
             if not gone and sql_state(error) not in RETRYABLE:
                 raise
-            if attempt == tries or (OTHERS_WAIT.get() and unconnected(error)):
+            silent = gone and time.monotonic() - began >= SILENT_S
+            if attempt == tries or (OTHERS_WAIT.get() and (silent or unconnected(error))):
                 if gone:
                     raise Unavailable(describe(error)) from error
                 raise

@@ -7,6 +7,7 @@ constructs, executemany, streams) goes the usual way. Decision 0003.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -275,6 +276,21 @@ class Driver(asyncpg.Connection):
             if max(wanted, default=0) < FIRST_OWN_TYPE:
                 _known_types[wanted] = (known[0], _Named())
         return known
+
+
+    def bound_silence(self, seconds: int) -> None:
+        """Let the kernel end this session when its server receives nothing for so long; 1 or more.
+
+        `command_timeout` would end it, too, but it must leave a slow statement its time.
+        """
+        found = self._transport.get_extra_info("socket")
+        if found.family == socket.AF_UNIX:
+            return
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        options = {"TCP_KEEPIDLE": seconds, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3}
+        for name, value in (options | {"TCP_USER_TIMEOUT": seconds * 1000}).items():
+            if hasattr(socket, name):  # not on every system
+                found.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 class _Named:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 from collections.abc import AsyncIterator
 
 import orjson
@@ -16,7 +17,7 @@ from shoudan_kit.config import Secret, ServiceSettings
 from shoudan_kit.db.errors import away
 from shoudan_kit.db.foundation import FOUNDATION, partitioned, rest_part
 from shoudan_kit.db.node_lease import NodeLease
-from shoudan_kit.db.pool import Database
+from shoudan_kit.db.pool import SILENT_S, Database
 from shoudan_kit.embedded import Postgres
 from shoudan_kit.service import Process, Running, Service
 from shoudan_kit.tasks.tables import metadata
@@ -157,3 +158,15 @@ async def test_an_ordinary_refusal_leaves_the_session_in_the_pool(database):
                 )
     async with database.connect() as db:
         assert (await db.execute(text("SELECT pg_backend_pid()"))).scalar_one() == before
+
+
+async def test_a_server_that_receives_nothing_is_noticed_within_seconds(primary):
+    """The kernel ends such a session (tools/partitions.py drops packets for real)."""
+    database = Database(primary.tcp_url("pool"))
+    async with database.engine.connect() as db:
+        driver = (await db.get_raw_connection()).driver_connection
+        found = driver._transport.get_extra_info("socket")
+        assert found.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == SILENT_S * 1000
+        assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert found.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == SILENT_S
+    await database.dispose()
