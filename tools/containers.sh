@@ -80,11 +80,11 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
         --auth-host="$POSTGRES_HOST_AUTH_METHOD" -E UTF8 >/dev/null
     rm /tmp/password
     echo "host all all all $POSTGRES_HOST_AUTH_METHOD" >>"$PGDATA/pg_hba.conf"
-    pg_ctl -D "$PGDATA" -w -o "-c listen_addresses=" start >/dev/null
+    pg_ctl -D "$PGDATA" -w -o "-c listen_addresses= -k /tmp" start >/dev/null
     for script in /docker-entrypoint-initdb.d/*.sh; do sh "$script"; done
     pg_ctl -D "$PGDATA" -m fast -w stop >/dev/null
 fi
-exec "$@" -c "listen_addresses=*"
+exec "$@" -c "listen_addresses=*" -k /tmp
 ENTRY
 # Debian's server, for it speaks TLS, which the one of the Python wheel does not; that of Debian 13 is 17, not 18.
 if ! docker image inspect debian:trixie-slim >/dev/null 2>&1; then
@@ -100,7 +100,7 @@ COPY docker-entrypoint.sh /usr/local/bin/
 RUN apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends postgresql \
     && usermod --uid 999 postgres && rm -rf /var/lib/postgresql/* && chown -R postgres /var/lib/postgresql \
     && chmod 755 /usr/local/bin/docker-entrypoint.sh
-ENV PATH=/usr/lib/postgresql/17/bin:$PATH PGDATA=/var/lib/postgresql/18/docker
+ENV PATH=/usr/lib/postgresql/17/bin:$PATH PGDATA=/var/lib/postgresql/18/docker PGHOST=/tmp
 ENTRYPOINT ["docker-entrypoint.sh"]
 FILE
 docker build --quiet --network host -t postgres:18-bookworm "$work/postgres" >/dev/null 2>"$work/build.log" ||
