@@ -119,7 +119,8 @@ printed() { # FILE SECTION LANGUAGE NUMBER
     python3 - "$@" <<'PY' | sed -e "s|https://pay.example.com|http://127.0.0.1:$port|" \
         -e 's|https://supplier.example.com/|http://world:8690/supplier/|' \
         -e 's|https://partner.example.com/notify|http://world:8690/inbox/acme|' \
-        -e 's|the key agreed with the supplier|played-supplier|' -e 's|^    secret_name: ACME|&\n    notify_networks: ["172.28.0.0/16:8690"]|'
+        -e 's|the key agreed with the supplier|played-supplier|' -e 's|^    secret_name: ACME|&\n    notify_networks: ["172.28.0.0/16:8690"]|' \
+        -e 's|opening_yuan: 10000 |opening_yuan: 10000000 |' # enough for what is ordered beside an upgrade
 import re
 import sys
 
