@@ -141,11 +141,11 @@ timeout 1200 bash -eu printed.sh || {
 }
 say "configured"
 for _ in $(seq 60); do
-    [ "$(docker ps --format '{{.Status}}' | grep -c '(healthy)')" = 9 ] && break
+    [ "$(docker ps --format '{{.Status}}' | grep -c '(healthy)')" = 10 ] && break
     sleep 1
 done
 docker ps -a --format '{{.Names}}  {{.Status}}'
-[ "$(docker ps --format '{{.Status}}' | grep -c '(healthy)')" = 9 ] || stop "not all are healthy"
+[ "$(docker ps --format '{{.Status}}' | grep -c '(healthy)')" = 10 ] || stop "not all are healthy"
 say "all healthy"
 
 docker run -d --name world --network shoudan_calls -e SHOUDAN_MOCK_SECRET=played-supplier shoudan:0.1.0 \
@@ -181,7 +181,7 @@ healthy() { # COUNT
 printed $page "$followed" sh 0 >scale.sh
 printed $page "$followed" sh 1 >upgrade.sh
 bash -eu scale.sh >scaled 2>&1 || { tail -5 scaled >&2; stop "no more replicas"; }
-healthy 15
+healthy 16
 sed -n '/service/,$p' scaled
 say "two of each"
 
@@ -234,8 +234,8 @@ partner partner.py
 printf 'FROM shoudan:0.1.0\nLABEL release=next\n' | docker build --quiet -t shoudan:0.1.1 - >/dev/null 2>"$work/build.log"
 echo SHOUDAN_IMAGE=shoudan:0.1.1 >>.env
 bash -eu upgrade.sh >upgraded 2>&1 || { tail -5 upgraded >&2; stop "the upgrade failed"; }
-healthy 15
-[ "$(docker ps --filter ancestor=shoudan:0.1.1 --format '{{.Names}}' | grep -cE 'order|pay|delivery|erp_ingest|identity|finance|gateway')" = 13 ] ||
+healthy 16
+[ "$(docker ps --filter ancestor=shoudan:0.1.1 --format '{{.Names}}' | grep -cE 'order|pay|delivery|erp_ingest|identity|finance|console|gateway')" = 14 ] ||
     stop "not all are of the new release"
 partner_ends "upgraded"
 
@@ -249,7 +249,7 @@ sleep 20 # orders that stand in the log alone
 partner_ends "backup of $(du -sh backup | cut -f1)"
 bash -eu restore.sh >restored 2>&1 || { tail -20 restored >&2; stop "the way back failed"; }
 tail -12 restored
-healthy 15
+healthy 16
 { sed '/^ORDER = {/,/^PORTS/d; /^placed = /,$d' partner.py; cat <<ASKED
 placed, missing = $(grep -o '^[0-9]* orders placed' partner.log | cut -d' ' -f1), []
 for n in range(placed):
