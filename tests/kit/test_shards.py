@@ -144,7 +144,7 @@ async def test_what_others_wait_for_is_not_tried_again_while_no_host_answers() -
 async def test_what_others_wait_for_is_not_tried_again_after_silence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A session that ends at once was a failover, which another try survives; one that ends late waited for nobody."""
+    """A session that ends at once was a failover, which another try survives."""
     tried = 0
 
     async def lost() -> None:

@@ -1,5 +1,6 @@
 """Types of what kit uses of asyncpg, which has none of its own."""
 
+from asyncio import Transport
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ class Record:
     def __getitem__(self, key: str | int) -> Any: ...
 
 class Connection:
+    _transport: Transport
     async def _introspect_types(self, typeoids: Any, *limit: Any) -> tuple[Any, Any]: ...
     async def execute(self, query: str, *args: object) -> str: ...
     async def executemany(self, query: str, args: Iterable[Sequence[object]]) -> None: ...

@@ -42,8 +42,8 @@ RETRIES_MAX: Final = 5
 # True where requests of other shards wait for the end of this one: it is not tried again while no host of
 # its database takes a session, nor after a session was lost to silence.
 OTHERS_WAIT: Final = ContextVar("others_wait", default=False)
-# What a server that drops packets is noticed by: sent and not received, or silent and not there. With the wait
-# for a new session after it, a shard that is silent has an end within the deadline of a call over several.
+# After so long a server that drops packets is noticed. With the wait for a new session after it, a call over
+# several shards of which one is silent ends within its deadline.
 SILENT_S: Final = 3
 HOST_S_MIN: Final = 1.0  # for one host of several; a host that is gone answers nothing
 
@@ -132,7 +132,9 @@ class Database:
         for step in range(len(self._hosts)):
             place = (self._first + step) % len(self._hosts)
             try:
-                opened = await asyncpg.connect(self._hosts[place], timeout=host_s, **self._options)
+                opened: Any = await asyncpg.connect(
+                    self._hosts[place], timeout=host_s, **self._options
+                )
             except _NOT_CONNECTED as error:
                 state, reason = sql_state(error), describe(error)
                 report(error, None)

@@ -277,13 +277,12 @@ class Driver(asyncpg.Connection):
                 _known_types[wanted] = (known[0], _Named())
         return known
 
-
     def bound_silence(self, seconds: int) -> None:
         """Let the kernel end this session when its server receives nothing for so long; 1 or more.
 
         `command_timeout` would end it, too, but it must leave a slow statement its time.
         """
-        found = self._transport.get_extra_info("socket")
+        found: socket.socket = self._transport.get_extra_info("socket")
         if found.family == socket.AF_UNIX:
             return
         found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
