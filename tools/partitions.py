@@ -10,9 +10,9 @@ second server, and takes orders of a channel of each. For SECONDS (10) each:
 2. what is asked of it is lost;
 3. the answers of pay are lost: what is posted is not known to the order service.
 
-In 1 and 2 nothing is refused as by a server that is down: it is only silent. Channels of the other shards are
-answered all the same, those of a batch with one of these some seconds later. At last every order has ended once
-and the laws hold: nothing was delivered, charged or notified twice.
+In 1 and 2 nothing is refused as by a server that is down: it is only silent. Channels of the other shards
+are answered all the same, those of a batch with one of these some seconds later. At last every order has
+ended once and the laws hold: nothing was delivered, charged or notified twice.
 """
 
 from __future__ import annotations
