@@ -7,6 +7,10 @@ from typing import Final
 from shoudan_console.page import Entry, Page
 from shoudan_console.pages import (
     audit_log,
+    finance_bills,
+    finance_days,
+    finance_exceptions,
+    finance_statements,
     ledger,
     login,
     notifies,
@@ -32,6 +36,10 @@ _MODULES: Final = (
     proposals,
     tasks,
     audit_log,
+    finance_days,
+    finance_bills,
+    finance_statements,
+    finance_exceptions,
     search,
     login,
     preferences,
@@ -46,6 +54,10 @@ NAVIGATION: Final[tuple[Entry, ...]] = (
     *suppliers.NAVIGATION,
     *ledger.NAVIGATION,
     *proposals.NAVIGATION,
+    *finance_days.NAVIGATION,
+    *finance_bills.NAVIGATION,
+    *finance_statements.NAVIGATION,
+    *finance_exceptions.NAVIGATION,
     *tasks.NAVIGATION,
     *audit_log.NAVIGATION,
 )

@@ -1,0 +1,32 @@
+"""The finance service's methods that pages call, by their names in the contract."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from shoudan.finance.v1.bill_service_pb2_grpc import BillServiceStub
+from shoudan.finance.v1.exception_service_pb2_grpc import ExceptionServiceStub
+from shoudan.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
+from shoudan.finance.v1.statement_service_pb2_grpc import StatementServiceStub
+from shoudan_console.backend import Rpc
+
+
+def _of(stub: Any, service: str, method: str) -> Rpc:
+    return Rpc("finance", stub, f"shoudan.finance.v1.{service}/{method}")
+
+
+LIST_DAYS: Final = _of(FinanceServiceStub, "FinanceService", "ListDays")
+GET_DAY: Final = _of(FinanceServiceStub, "FinanceService", "GetDay")
+EXPORT_ACCOUNT_DAYS: Final = _of(FinanceServiceStub, "FinanceService", "ExportAccountDays")
+RECHECK_DAY: Final = _of(FinanceServiceStub, "FinanceService", "RecheckDay")
+LIST_BILLS: Final = _of(BillServiceStub, "BillService", "ListBills")
+GET_BILL: Final = _of(BillServiceStub, "BillService", "GetBill")
+MAKE_BILL: Final = _of(BillServiceStub, "BillService", "MakeBill")
+VERIFY_BILL: Final = _of(BillServiceStub, "BillService", "VerifyBill")
+EXPORT_BILL: Final = _of(BillServiceStub, "BillService", "ExportBill")
+LIST_STATEMENTS: Final = _of(StatementServiceStub, "StatementService", "ListStatements")
+LIST_EXCEPTIONS: Final = _of(ExceptionServiceStub, "ExceptionService", "ListExceptions")
+GET_EXCEPTION: Final = _of(ExceptionServiceStub, "ExceptionService", "GetException")
+DECIDE_EXCEPTIONS: Final = _of(ExceptionServiceStub, "ExceptionService", "DecideExceptions")
+ASSIGN_EXCEPTIONS: Final = _of(ExceptionServiceStub, "ExceptionService", "AssignExceptions")
+COMMENT_EXCEPTION: Final = _of(ExceptionServiceStub, "ExceptionService", "CommentException")

@@ -1,0 +1,274 @@
+"""Promises of the finance pages: days with their proof, bills as files, differences decided."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from shoudan.finance.v1 import statement_service_pb2 as pb
+from shoudan.finance.v1.statement_service_pb2_grpc import StatementServiceStub
+from shoudan_kit.clock import BEIJING
+from tests.console.harness import Desk
+from tests.poll import eventually
+
+pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(240)]
+
+TODAY = datetime.now(BEIJING).date()
+DAY = TODAY - timedelta(days=3)
+DIFFERS = TODAY - timedelta(days=2)
+SOURCE = "bookshop"
+PAGES = ("/finance/days", "/finance/bills", "/finance/statements", "/finance/exceptions")
+HEAD = "商户单号,平台单号,结算单号,充值账号,面值,金额,时间,类型,状态"
+FINANCE_DAY = """INSERT INTO finance_day (day, status, accounts, movements, debits_micros, credits_micros,
+    close_time, create_time, prove_time, digest, what)
+    VALUES ($1, $2, 1, 2, 198000000, 1000000, now(), now(), now(), $3, $4)"""
+ACCOUNT_FACT = """INSERT INTO account_fact (day, account_id, ident, groups, eid, name, seq_from, seq_to,
+    opening_micros, debits_micros, credits_micros, closing_micros, head_hash)
+    VALUES ($1, 7, 'oms', 'down_channel', 'test', 'the bookshop', 1, 2, 500000000, 198000000, 1000000,
+    303000000, '')"""
+TRADE_DAY = """INSERT INTO trade_day (day, status, trades, page_token, apart, what, create_time)
+    VALUES ($1, 20, 0, '', 0, '', now()) ON CONFLICT DO NOTHING"""
+
+STATUS = "SELECT status FROM exception WHERE exception_id = $1"
+
+
+@dataclass
+class Books:
+    """What the pages show: a day that is proved, one that differs, a statement, its differences."""
+
+    desk: Desk
+    statement_id: int
+    exceptions: list[int]
+
+    async def sql(self, query: str, *values: Any) -> Any:
+        return await self.desk.partner.sql("finance", query, *values)
+
+
+async def token_of(desk: Desk, name: str, *roles: str) -> str:
+    """A token of an operator, as the login gives it."""
+    from shoudan.identity.v1 import identity_service_pb2 as identity_pb
+
+    person = await desk.person(name, *roles)
+    given = await desk.credentials(person)
+    request = identity_pb.LoginRequest(
+        name=given["name"], password=given["password"], totp=given["code"]
+    )
+    return (await desk.call("Login", request)).tokens.access_token
+
+
+async def made(desk: Desk) -> Books:
+    """Put it there."""
+    for day, status, digest, what in (
+        (DAY, 20, b"\x01" * 32, ""),
+        (DIFFERS, 80, b"", "account 7: 2 records, not 3"),
+    ):
+        await desk.partner.sql("finance", FINANCE_DAY, day, status, digest, what)
+    await desk.partner.sql("finance", ACCOUNT_FACT, DAY)
+    for past in range(6):
+        await desk.partner.sql("finance", TRADE_DAY, TODAY - timedelta(days=past))
+    token = await token_of(desk, "imports", "ops", "finance-maker")
+    noon = f"{DAY} 12:00:00"
+    rows = [f",B{one},,,,198.00,{noon},发货,成功" for one in range(3)]
+    data = "\r\n".join([HEAD, *rows, "合计,3,594.00", ""]).encode("utf-8-sig")
+    sha256 = hashlib.sha256(data).digest()
+
+    async def call(method: str, request: Any) -> Any:
+        stub = StatementServiceStub
+        return await desk.clients.call("finance", stub, method, request, token=token)
+
+    await call("StorePart", pb.StorePartRequest(sha256=sha256, part_no=0, data=data))
+    request = pb.ImportStatementRequest(
+        sha256=sha256, parts=1, template="plain-csv", source=SOURCE, file_name="books.csv"
+    )
+    statement = (await call("ImportStatement", request)).statement
+    query = "SELECT array_agg(exception_id ORDER BY exception_id) FROM exception WHERE source = $1"
+
+    async def found() -> bool:
+        return len(await desk.partner.sql("finance", query, SOURCE) or ()) == 3
+
+    await eventually(found, 60, every_s=0.3)
+    numbers = await desk.partner.sql("finance", query, SOURCE)
+    return Books(desk, statement.statement_id, numbers)
+
+
+@pytest.fixture(scope="session")
+async def books(desk: Desk) -> Books:
+    return await made(desk)
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", ("Proved", "Differs", "Shortage", "In force")),
+        ("zh", ("已证明", "不符", "短款", "有效")),
+    ],
+)
+async def test_every_page_shows_what_is_there_in_both_languages(
+    books: Books, language: str, words: tuple[str, ...]
+) -> None:
+    browser = await books.desk.logged_in(f"finance-{language}", "finance-maker", language=language)
+    days = await browser.get("/finance/days")
+    assert f'data-href="/finance/days/{DAY}"' in days.text
+    assert days.text.count('class="state good" title=') >= 1  # the calendar
+    assert words[0] in days.text
+    assert words[1] in days.text
+    day = await browser.get(f"/finance/days/{DAY}")
+    assert "01" * 32 in day.text
+    assert "the bookshop" in day.text
+    assert "¥303.00" in day.text
+    assert "2 records, not 3" in (await browser.get(f"/finance/days/{DIFFERS}")).text
+    statements = await browser.get(f"/finance/statements?source={SOURCE}")
+    assert "books.csv" in statements.text
+    assert words[3] in statements.text
+    exceptions = await browser.get(f"/finance/exceptions?source={SOURCE}&state=open")
+    assert re.findall(r'data-href="/finance/exceptions/(\d+)"', exceptions.text)
+    one = await browser.get(f"/finance/exceptions/{books.exceptions[0]}")
+    assert words[2] in one.text
+    assert "-¥198.00" in one.text
+    assert (await browser.get("/finance/days/yesterday")).status == 404
+    assert (await browser.get("/finance/days/1999-01-01")).status == 404
+    assert (await browser.get("/finance/exceptions/1")).status == 404
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_an_export_is_the_list(books: Books, path: str) -> None:
+    browser = await books.desk.logged_in("finance-exports", "finance-maker")
+    query = f"?source={SOURCE}" if "statements" in path or "exceptions" in path else ""
+    shown = await browser.get(path + query)
+    answer = await browser.get(f"{path}.csv{query}")
+    rows = list(csv.reader(io.StringIO(answer.text.removeprefix("\ufeff"))))[1:]
+    firsts = re.findall(
+        r'<tr(?: data-href="[^"]*")?><td class="k-code">.*?data-copy="([^"]+)"', shown.text
+    )
+    assert [row[0] for row in rows] == firsts
+    assert rows or "bills" in path
+
+
+async def test_a_bill_is_made_once_downloaded_whole_and_counted_again(books: Books) -> None:
+    browser = await books.desk.logged_in("bills", "finance-maker")
+    await browser.get("/finance/new-bill")
+    fields = {"kind": "trade", "eid": "test", "first": DAY.isoformat(), "format": "csv"}
+    wrong = await browser.post("/finance/new-bill", {**fields, "first": "soon"})
+    assert wrong.status == 400
+    assert 'value="test"' in wrong.text  # what was typed is still there
+    first = await browser.post("/finance/new-bill", fields)
+    assert first.status == 303, first.text
+    assert (await browser.post("/finance/new-bill", fields)).location == first.location
+
+    async def published() -> bool:
+        return (
+            "Published" in (await browser.get(first.location)).text
+            and (await browser.get(first.location + "/file")).status == 200
+        )
+
+    await eventually(published, 30, every_s=0.3)
+    page = await browser.get(first.location)
+    file = await browser.get(first.location + "/file")
+    assert "attachment" in file.headers["content-disposition"]
+    assert hashlib.sha256(file.text.encode()).hexdigest() in page.text
+    again = await browser.post(first.location)
+    assert again.location.endswith("same=yes")
+    assert "every byte is the same" in (await browser.get(again.location)).text
+
+
+async def test_a_difference_is_taken_noted_and_decided_once(books: Books) -> None:
+    browser = await books.desk.logged_in("decides-books", "finance-maker")
+    number = books.exceptions[0]
+    path = f"/finance/exceptions/{number}"
+    page = await browser.get(path)
+    assert (await browser.post(path, {"do": "take"})).status == 303
+    assert (await browser.post(path, {"do": "comment", "text": "<b>seen</b>"})).status == 303
+    assert "&lt;b&gt;seen&lt;/b&gt;" in (await browser.get(path)).text
+    assert await books.sql("SELECT assignee FROM exception WHERE exception_id = $1", number) == (
+        "decides-books"
+    )
+    fields = {"do": "decide", "decision": "2", "remark": "too small", "once": page.field("once")}
+    assert (await browser.post(path, {**fields, "decision": "9"})).status == 400
+    answers = [await browser.post(path, fields) for _ in range(2)]
+    assert [one.status for one in answers] == [303, 400]
+    assert "DECIDED" in answers[1].text
+
+    async def settled() -> bool:
+        return await books.sql(STATUS, number) == 50
+
+    await eventually(settled, 30, every_s=0.2)
+    query = "SELECT count(*) FROM account_record WHERE trade_no = $1"
+    assert await books.desk.partner.sql("pay", query, f"EX{number}") == 1
+    assert "Settled" in (await browser.get(path)).text
+
+
+async def test_a_decision_asks_again_who_one_is(books: Books) -> None:
+    browser = await books.desk.logged_in("proves-books", "finance-maker")
+    await books.desk.sql(
+        "UPDATE console_session SET prove_time = now() - interval '1 hour'"
+        " WHERE operator = 'proves-books'"
+    )
+    path = f"/finance/exceptions/{books.exceptions[1]}"
+    assert 'name="decision"' not in (await browser.get(path)).text
+    fields = {"do": "decide", "decision": "2", "remark": "at once"}
+    assert (await browser.post(path, fields)).location.startswith("/prove?")
+
+
+@pytest.mark.parametrize(
+    ("role", "decides", "takes"),
+    [
+        ("viewer", False, False),
+        ("support", False, False),
+        ("ops", False, True),
+        ("finance-maker", True, True),
+        ("finance-checker", False, True),
+        ("admin", False, False),
+    ],
+)
+async def test_a_role_has_the_buttons_it_may_use_and_the_service_refuses_the_rest(
+    books: Books, role: str, decides: bool, takes: bool
+) -> None:
+    browser = await books.desk.logged_in(f"books-{role}", role)
+    path = f"/finance/exceptions/{books.exceptions[2]}"
+    page = await browser.get(path)
+    assert ('name="decision"' in page.text) == decides
+    assert ('value="take"' in page.text) == takes
+    day = f"/finance/days/{DIFFERS}"
+    assert ("Count it again" in (await browser.get(day)).text) == takes
+    assert ("Make a bill" in (await browser.get("/finance/bills")).text) == takes
+    if not decides:
+        fields = {"do": "decide", "decision": "2", "remark": "no right to"}
+        refused = await browser.post(path, fields)
+        assert refused.status == 403
+        assert "NOT_ALLOWED" in refused.text
+    if not takes:
+        for where, fields in (
+            (path, {"do": "take"}),
+            (day, {}),
+            (
+                "/finance/new-bill",
+                {"kind": "trade", "eid": "test", "first": DAY.isoformat()},
+            ),
+        ):
+            assert (await browser.post(where, fields)).status == 403
+
+
+async def test_without_finance_its_lists_say_so(books: Books) -> None:
+    browser = await books.desk.logged_in("waits-books", "viewer")
+    books.desk.system.pause("finance")
+    try:
+        for path in PAGES:
+            page = await browser.get(path)
+            assert page.status == 200
+            assert "finance does not answer" in page.text
+        assert (await browser.get(f"/finance/days/{DAY}")).status == 503
+        assert (await browser.get("/orders")).status == 200
+    finally:
+        books.desk.system.resume("finance")
+
+    async def back() -> bool:
+        return "does not answer" not in (await browser.get(PAGES[0])).text
+
+    await eventually(back, 30, every_s=0.2)
