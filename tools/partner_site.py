@@ -21,11 +21,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
-from shoudan_fakes.scripts import SCRIPTS
-from shoudan_gateway import advice
+from shoudan_fakes.scripts import SCRIPTS, chinese
+from shoudan_gateway import advice, openapi, partners
 from shoudan_order import states
 from shoudan_order.config import NOTIFY_WAITS_S
-from tools import partner_pictures, partner_protocols, signing_clients
+from tools import partner_pictures, partner_postman, partner_protocols, signing_clients
 from tools.partner_protocols import EN, ZH
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -68,7 +68,6 @@ PICTURES: Final = {
     ZH: {"order": "订单状态图", "refund": "退款状态图", "notify": "通知状态图"},
     EN: {"order": "States of an order", "refund": "States of a refund", "notify": "States of a notify"},
 }  # fmt: skip
-ACCOUNTS_ZH: Final[dict[str, str]] = tomllib.loads((SITE / "accounts.toml").read_text("utf-8"))
 
 
 # ---------------------------------------------------------------- sources
@@ -131,7 +130,7 @@ def tabs(folder: Path) -> str:
 
 def accounts(language: str) -> Iterator[str]:
     """The scripted accounts that partners need, as rows."""
-    for tail, zh in ACCOUNTS_ZH.items():
+    for tail, zh in chinese().items():
         yield f"| `…{tail}` | {zh if language == ZH else SCRIPTS[tail].about} |"
 
 
@@ -253,6 +252,9 @@ def build(out: Path = OUT, zensical: str = "") -> None:
             shutil.copytree(home / f"built-{language}", target, dirs_exist_ok=True)
             _finished(target, language, pages)
         _viewer(made / "api")
+        outer = [one for one in partners.load().values() if one.role not in {"internal", "test"}]
+        postman = partner_postman.collection(openapi.document(outer))
+        (made / "files/postman.json").write_text(postman, "utf-8")
         (made / "manifest.json").write_text(json.dumps(manifest(made), indent=1) + "\n", "utf-8")
         shutil.rmtree(out, ignore_errors=True)
         shutil.copytree(made, out)

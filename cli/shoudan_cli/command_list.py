@@ -21,6 +21,14 @@ SINGLE: Final = {
         "shoudan_cli.demo:demo",
         "Place the example order of the document and show its life; exit code 1 if a part is missing.",
     ),
+    "trigger": Command(
+        "shoudan_cli.sandbox:trigger",
+        "Place an order of the sandbox that succeeds, fails, stays unknown …, and follow it to its end.",
+    ),
+    "listen": Command(
+        "shoudan_cli.sandbox:listen",
+        "Show the notifies that reach an inbox of the sandbox, check them, and send them on.",
+    ),
     "status": Command(
         "shoudan_cli.status:status",
         "Show the health of every service; exit code 1 unless all serve.",
@@ -61,7 +69,10 @@ GROUPS: Final = {
         "shoudan_cli.keys:app", "Keys that secrets and personal data are sealed under."
     ),
     "mock": Command("shoudan_fakes.commands:app", "Stand-ins for the outside world."),
-    "partner": Command("shoudan_cli.partner:app", "Secrets of partners, suppliers and platforms."),
+    "partner": Command(
+        "shoudan_cli.partner:app",
+        "Partners, suppliers and platforms: their secrets, the list before a channel goes live.",
+    ),
     "personal": Command(
         "shoudan_cli.personal:app", "Recharge accounts of people: find, seal, erase."
     ),
@@ -69,6 +80,7 @@ GROUPS: Final = {
     "proposal": Command(
         "shoudan_cli.proposals:app", "Calls that need two persons: list, propose, approve, refuse."
     ),
+    "sandbox": Command("shoudan_cli.sandbox:app", "What the sandbox plays: its scripted accounts."),
     "shard": Command(
         "shoudan_cli.shards:app", "Shards of a service: its map, shown, checked and changed."
     ),

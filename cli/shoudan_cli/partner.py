@@ -14,6 +14,7 @@ import typer
 
 from shoudan.core.v1 import credential_service_pb2 as pb
 from shoudan.core.v1 import credential_service_pb2_grpc as stubs
+from shoudan_cli import checklist
 from shoudan_cli.clients import Clients, Failed, console, errors, open_clients, run, settings
 from shoudan_cli.config import who
 from shoudan_kit.clock import beijing
@@ -21,6 +22,7 @@ from shoudan_kit.clock import beijing
 app = typer.Typer(no_args_is_help=True)
 key = typer.Typer(no_args_is_help=True)
 app.add_typer(key, name="key", help="Secrets: issue, rotate, revoke, list.")
+app.command("checklist")(checklist.checklist)
 
 SERVICES: Final = ("order", "pay", "erp_ingest", "delivery")  # those that own credentials
 SECRET_BYTES_MAX: Final = 16_384

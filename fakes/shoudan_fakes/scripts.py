@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 TAIL_DIGITS = 4
 RETURN_CLASS = 21  # 电子券退货: some scripts take goods out but not back
@@ -142,6 +144,11 @@ _TABLE = (
 
 SCRIPTS = {script.tail: script for script in _TABLE}
 SUCCESS = SCRIPTS["0000"]
+
+
+def chinese() -> dict[str, str]:
+    """What the accounts do that partners need, in Chinese, by their last digits."""
+    return tomllib.loads((Path(__file__).parent / "accounts.toml").read_text("utf-8"))
 
 
 def script_of(account: str, service_class: int) -> Script:

@@ -215,3 +215,18 @@ async def test_switched_off_the_page_of_errors_alone_is_left(
     assert (await front.ask("/docs/"))[0] == 404
     assert (await front.ask("/llms.txt"))[0] == 404
     assert (await front.ask(advice.PAGE))[0] == 200
+
+
+def test_the_collection_has_every_call_of_partners(built: Path) -> None:
+    packed = (built / "files/postman.json.gz").read_bytes()
+    made = json.loads(gzip.decompress(packed))
+    assert made["info"]["schema"].endswith("/v2.1.0/collection.json")
+    outer = [one for one in partners.load().values() if one.role not in {"internal", "test"}]
+    paths = {endpoint.path for one in outer for endpoint in one.endpoints}
+    requests = [one["request"] for folder in made["item"] for one in folder["item"]]
+    shown = {re.sub(r":(\w+)", r"{\1}", "/" + "/".join(one["url"]["path"])) for one in requests}
+    assert shown == paths
+    signed = {one["name"] for one in made["item"] if "event" in one}
+    assert signed == {one.name for one in outer if one.role == "channel" and one.signed is None}
+    sent = next(one for one in requests if one["url"]["path"] == ["order", "request"])
+    assert {"key": "face", "value": "200"} in sent["url"]["query"]

@@ -155,6 +155,13 @@ async def system(receiver: Receiver) -> AsyncIterator[System]:
             yield running
 
 
+@pytest.fixture(scope="session")
+async def spare_system() -> AsyncIterator[System]:
+    """Another one, where accounts, prices and keys are changed at will."""
+    async with System.start(profile="test") as running:
+        yield running
+
+
 @pytest.fixture(autouse=True)
 async def the_ledger_holds(request: pytest.FixtureRequest) -> AsyncIterator[None]:
     """After every test of the system, whatever it did: the ledger's invariants as SQL."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -36,13 +36,6 @@ FEW = settings(
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-
-
-@pytest.fixture(scope="module")
-async def own_system() -> AsyncIterator[System]:
-    """One of its own: what is called here changes accounts and prices at will."""
-    async with System.start(profile="test") as running:
-        yield running
 
 
 def recorded(operation: Any) -> Iterator[Any]:
@@ -89,9 +82,9 @@ def called(url: str, document: dict[str, Any]) -> tuple[dict[str, int], list[str
 
 @pytest.mark.parametrize("inner", [False, True])
 async def test_every_operation_answers_as_its_document_says(
-    own_system: System, inner: bool
+    spare_system: System, inner: bool
 ) -> None:
-    url = own_system.internal_url if inner else own_system.gateway_url
+    url = spare_system.internal_url if inner else spare_system.gateway_url
     document = await asyncio.to_thread(fetched, url)
     counts, wrong = await asyncio.to_thread(called, url, document)
     assert wrong == []
