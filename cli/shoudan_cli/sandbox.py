@@ -65,7 +65,7 @@ def trigger(
     key_file: KeyFile = None,
     url: Gateway = "",
     sandbox: SandboxUrl = "",
-    wait_s: Annotated[float, typer.Option(help="Seconds to wait for its end.", min=0)] = 60,
+    wait_s: Annotated[float, typer.Option(help="Seconds to wait for its end.", min=0)] = 20,
 ) -> None:
     """Place an order of the sandbox that succeeds, fails, stays unknown …, and follow it to its end."""
     if kind not in TRIGGERS:
@@ -100,8 +100,11 @@ async def _trigger(
         if status != RUNNING:
             _say(f"  status {status}")
     _say(f"  notifies: {inbox}")
-    if status != wanted:
-        raise Failed(f"status {status} after {wait_s:g} s, {wanted} is to be: query {number} later")
+    if status == RUNNING:
+        # Others may still deliver what one supplier could not: it ends at the order's timeout at the latest.
+        _say(f"  under way: query {number} later")
+    elif status != wanted:
+        raise Failed(f"status {status}, {wanted} was to be")
 
 
 def listen(

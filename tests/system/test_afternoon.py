@@ -61,13 +61,9 @@ async def test_orders_are_triggered_and_the_list_sees_what_was_called(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     env = {**os.environ, "HOME": str(tmp_path)}
     async with noted(spare_system, None):
-        for kind, ended in (
-            ("failed", "status 90"),
-            ("review", "status 30"),
-            ("partial", "status 91"),
-        ):
+        for kind, ended in (("success", "status 0 "), ("review", "under way")):
             code, said = await shoudan("trigger", kind, env=env)
-            assert (code, ended in said) == (0, True), said
+            assert (code, ended in said.replace("\n", " ")) == (0, True), said
 
         async def seen() -> bool:
             code, said = await shoudan("partner", "checklist", "test", "--probe", env=env)
@@ -76,7 +72,7 @@ async def test_orders_are_triggered_and_the_list_sees_what_was_called(
             # The inbox of the sandbox takes whatever comes, so it does not verify.
             assert "a wrong signature was acknowledged" in said
             assert (code, len(points)) == (1, 8)
-            return "an order was queried" in done and "acknowledged" in done
+            return "an order was queried" in done
 
         await eventually(seen, 30, every_s=1)
 
