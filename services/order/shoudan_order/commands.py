@@ -62,10 +62,13 @@ def show(
     if found is None:
         console.print(f"order {order_id} is not in the database; its archived life:")
     else:
-        console.print(found)
+        from shoudan_order import order_words
+
+        for line in order_words.lines(found):
+            typer.echo(line)
     table = Table("time", "service", "tag", "what", "text", "trace", "found in")
     for one in lines:
-        time = one.time.isoformat(timespec="milliseconds")
+        time = beijing(one.time)
         table.add_row(time, one.service, one.tag, one.what, one.text, one.trace_id, one.place)
     console.print(table)
 

@@ -1,0 +1,70 @@
+"""An order for people: every status in words, amounts in 元, times as Beijing has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC
+from enum import IntEnum
+from typing import Any, Final
+
+from google.protobuf.message import Message
+
+from shoudan_kit.clock import beijing
+from shoudan_kit.money import micros_to_yuan
+from shoudan_order.states import (
+    BindStatus,
+    DeliveryStatus,
+    FailRefundStatus,
+    MoneyBackStatus,
+    NotifyStatus,
+    PaymentStatus,
+    UpPaymentStatus,
+    UpReturnStatus,
+)
+
+MICROS: Final = "_micros"
+TIMESTAMP: Final = "google.protobuf.Timestamp"
+# The numbers of each member, by the message that has it.
+STATUSES: Final[Mapping[tuple[str, str], type[IntEnum]]] = {
+    ("Order", "payment_status"): PaymentStatus,
+    ("Order", "delivery_bind_status"): BindStatus,
+    ("Order", "refund_status"): FailRefundStatus,
+    ("Order", "notify_status"): NotifyStatus,
+    ("OrderDelivery", "delivery_status"): DeliveryStatus,
+    ("OrderDelivery", "up_payment_status"): UpPaymentStatus,
+    ("Refund", "up_return_status"): UpReturnStatus,
+    ("Refund", "down_refund_status"): MoneyBackStatus,
+    ("Refund", "refund_notify_status"): NotifyStatus,
+    ("Notify", "notify_status"): NotifyStatus,
+}
+
+
+def lines(message: Any, inside: str = "") -> Iterator[str]:
+    """One line for each fact that is set and for every status; those of a part stand under its name."""
+    present = {field.name for field, _ in message.ListFields()}
+    for field in message.DESCRIPTOR.fields:
+        is_status = (message.DESCRIPTOR.name, field.name) in STATUSES or field.enum_type is not None
+        if field.name not in present and not is_status:
+            continue
+        value = getattr(message, field.name)
+        if field.message_type is None or field.message_type.full_name == TIMESTAMP:
+            shown = _shown(message.DESCRIPTOR.name, field, value)
+            yield f"{inside}{field.name.removesuffix(MICROS)}: {shown}"
+            continue
+        for one in [value] if isinstance(value, Message) else value:
+            yield f"{inside}{field.name}"
+            yield from lines(one, f"{inside}  ")
+
+
+def _shown(message: str, field: Any, value: Any) -> str:
+    if field.message_type is not None:
+        return beijing(value.ToDatetime(UTC))
+    if field.name.endswith(MICROS):
+        return f"¥{micros_to_yuan(value)}"
+    if field.enum_type is not None:
+        named = field.enum_type.values_by_number.get(value)
+        return f"{named.name.lower()} ({value})" if named is not None else str(value)
+    statuses = STATUSES.get((message, field.name))
+    if statuses is not None and value in set(statuses):
+        return f"{statuses(value).name.lower()} ({value})"
+    return str(value)
