@@ -79,7 +79,7 @@ def kept(before: Any, now: Any) -> bool:
         return (
             isinstance(now, list)
             and len(before) == len(now)
-            and all(map(kept, before, now, strict=False))
+            and all(kept(*pair) for pair in zip(before, now, strict=True))
         )
     return type(before) is type(now) and before == now
 
