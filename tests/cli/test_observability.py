@@ -96,7 +96,7 @@ def test_a_service_level_is_a_share_and_its_bucket_exists():
     levels = [one for one in alerts.RECORDED if one.objective]
     assert len(levels) == 3
     assert all(0 < one.objective < 1 for one in levels)
-    from shoudan_order.notifies import NOTIFY_DELAY_SECONDS, ORDER_NOTIFIED_SECONDS
+    from shoudan_order.endings import NOTIFY_DELAY_SECONDS, ORDER_NOTIFIED_SECONDS
 
     for family, bound in (
         (ORDER_NOTIFIED_SECONDS, alerts.NOTIFIED_S),

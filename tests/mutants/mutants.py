@@ -51,7 +51,7 @@ MUTANTS = (
     ),
     Mutant(
         "the_task_of_a_notify_stays",
-        f"{_ORDER}/notifies.py",
+        f"{_ORDER}/endings.py",
         "                work.tasks.finish(one.task)\n                if one.row",
         "                _ = one.acknowledged and work.tasks.finish(one.task)\n                if one.row",
         _NOTIFIES,
@@ -72,6 +72,22 @@ MUTANTS = (
         "for secret in secrets[:1]]\n",
         _NOTIFIES,
         "two keys while they are exchanged",
+    ),
+    Mutant(
+        "a_purchase_waits_for_its_notify_for_ever",
+        f"{_ORDER}/endings.py",
+        "asyncio.get_running_loop().call_later(TOGETHER_S, self._bought_alone, later)",
+        "pass",
+        ("tests/order/test_endings.py",),
+        "a partner that does not answer holds nobody's money",
+    ),
+    Mutant(
+        "a_notify_waits_for_its_purchase_for_ever",
+        f"{_ORDER}/endings.py",
+        "asyncio.get_running_loop().call_later(TOGETHER_S, self._answered_alone, attempt)",
+        "pass",
+        ("tests/order/test_endings.py",),
+        "a supplier that cannot be paid holds nobody's notify",
     ),
     # Orders
     Mutant(

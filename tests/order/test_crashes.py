@@ -110,7 +110,9 @@ async def test_an_order_survives_a_death_around_each_step(
     service = Service(await new_database("order"), target)
     try:
         await service.start(f"{step}.{moment}:exit")
-        new = _new(notify_url=inbox.url)
+        # With a notify the supplier's payment is recorded in its transaction; alone, in one of its own.
+        alone = step == "order.up_pay"
+        new = _new() if alone else _new(notify_url=inbox.url)
         await _apply(service)
         await _ask(service, new)
         assert await service.ended() == 137
@@ -119,11 +121,12 @@ async def test_an_order_survives_a_death_around_each_step(
         order = await _done(service, order_id)
     finally:
         await service.kill()
-    assert (order.state.status, order.notify_status, order.up_paid) == (0, 0, True)
+    assert (order.state.status, order.up_paid) == (0, True)
+    assert order.notify_status == (10 if alone else 0)
     assert ledger.of("down_channel", "test") == -180 * YUAN
     assert ledger.of("up_channel", "ycup") == -160 * YUAN
     assert len(delivery.sent) == len(order.deliveries) == 1
-    assert {told["status"] for told in inbox.told} == {0}
+    assert {told["status"] for told in inbox.told} == (set() if alone else {0})
 
 
 # The steps of a refund in the order of its life.

@@ -19,7 +19,7 @@ from shoudan_kit.db.pool import Database
 from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.http.client import Answered
 from shoudan_order.catalogue import admin
-from shoudan_order.notifies import acknowledged
+from shoudan_order.notify_words import acknowledged
 from shoudan_order.retries import resend
 from tests.order.harness import LOOPBACK, Inbox, OrderHarness, catalogue_pb, down_product, running
 from tests.order.test_refunds import MANDATORY, ask, delivered

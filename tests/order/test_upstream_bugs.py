@@ -19,7 +19,7 @@ from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan_kit.db.pool import Database
 from shoudan_order import kinds, returns
 from shoudan_order.delivery_client import Outcome
-from shoudan_order.store import deliveries as delivery_store
+from shoudan_order.store import endings as endings_store
 from tests.order.harness import YUAN, OrderHarness, down_product, up_product
 from tests.order.test_refunds import MANDATORY, ask, delivered, ends, returns_end
 from tests.order.test_trouble import reaches, second_supplier, time_out
@@ -115,11 +115,13 @@ async def test_bug_08_two_payments_at_once_complete_the_order(harness: OrderHarn
     one, two = (d.delivery_id for d in order.deliveries)
     database = harness.process.app.db
     async with database.begin() as first:
-        await delivery_store.advance_up_paid(first, [one], [order.state.order_id])
+        await endings_store.advance_endings(first, [], {one: order.state.order_id})
 
         async def other() -> set[int]:
             async with database.begin() as second:
-                return await delivery_store.advance_up_paid(second, [two], [order.state.order_id])
+                return (
+                    await endings_store.advance_endings(second, [], {two: order.state.order_id})
+                )[1]
 
         waiting = asyncio.create_task(other())
 

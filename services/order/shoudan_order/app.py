@@ -45,6 +45,7 @@ from shoudan_order.config import OrderSettings
 from shoudan_order.context import Context, Known
 from shoudan_order.credential_kinds import KINDS
 from shoudan_order.delivery_client import DeliveryClient
+from shoudan_order.endings import Endings
 from shoudan_order.notifies import Notifier
 from shoudan_order.order_cache import OrdersInMemory
 from shoudan_order.pay_client import PayClient
@@ -110,7 +111,8 @@ async def start(app: App[OrderSettings]) -> Running:
     )
     # Each shard of a process takes its share of the calls to a host, as one more replica.
     shares = Shares(secrets.token_hex(8), LEASE_S, app.home.shards)
-    notifier = Notifier(context, shares)
+    context.endings = endings = Endings(context)
+    notifier = Notifier(context, shares, endings)
     context.notifier = notifier
     context.shelf_notices = shelf = ShelfNotices(context, shelf_notices.notify)
     context.goods_changes = goods = ShelfNotices(context, goods_changes.notify)

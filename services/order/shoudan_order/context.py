@@ -30,7 +30,7 @@ from shoudan_order.pay_client import PayClient
 from shoudan_order.store import orders as store
 from shoudan_order.store.risk import Entry, Rule
 from shoudan_order.store.routes import Facts
-from shoudan_order.store.rows import NotifyRow, Order
+from shoudan_order.store.rows import Delivery, NotifyRow, Order
 from shoudan_order.tables import QUEUES
 
 
@@ -45,6 +45,30 @@ class NotifyCalls(Protocol):
 
     def through(self, channel: DownChannel) -> HttpClient:
         """The HTTP client for a channel: public addresses, and the networks opened for it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """A delivery whose supplier has been paid in the ledger, and the task of it."""
+
+    task: Task[kinds.DeliveryStep]
+    part: Delivery
+    order: Order
+
+    @property
+    def order_id(self) -> int:
+        """The order it is part of."""
+        return self.part.order_id
+
+
+class EndCalls(Protocol):
+    """Who records how orders ended: endings.Endings, which works with this context."""
+
+    async def bought(
+        self, purchases: Sequence[Purchase], over: Sequence[Task[kinds.DeliveryStep]]
+    ) -> None:
+        """Record purchases; `over`: tasks that end without one."""
         ...
 
 
@@ -94,6 +118,7 @@ class Context:
     known: Known
     route_facts: FactTable = field(default_factory=dict[tuple[int, str], Facts])
     notifier: NotifyCalls = field(init=False)
+    endings: EndCalls = field(init=False)
     shelf_notices: ShelfCalls[kinds.ShelfStep] = field(init=False)
     goods_changes: ShelfCalls[kinds.GoodsStep] = field(init=False)
 

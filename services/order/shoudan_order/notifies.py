@@ -11,30 +11,25 @@ import contextvars
 import random
 from collections import deque
 from collections.abc import Coroutine, Sequence
-from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
-from sqlalchemy.exc import DBAPIError
 
 from shoudan_kit import log, metrics
-from shoudan_kit.batch import Coalescer
-from shoudan_kit.db.errors import Unavailable
-from shoudan_kit.db.pool import retry
-from shoudan_kit.http.client import Answered, HttpClient, HttpResult, NotSent
+from shoudan_kit.http.client import Answered, HttpClient, NotSent
 from shoudan_kit.http.ssrf import Guard, opened
-from shoudan_kit.ids import time_of
 from shoudan_kit.limits.bulkhead import Admission, Change, Limits, Party, Resting
 from shoudan_kit.limits.shared_bulkhead import SharedBulkhead
 from shoudan_kit.limits.shares import Shares
 from shoudan_kit.tasks.covers import Cover
 from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
-from shoudan_order import events, goods_notifies, kinds, notified_cards
+from shoudan_order import goods_notifies, kinds, notified_cards
 from shoudan_order.catalogue.model import DownChannel
 from shoudan_order.context import Context
-from shoudan_order.notify_words import acknowledged, body_of, signed
+from shoudan_order.endings import Attempt, Endings
+from shoudan_order.notify_words import body_of, signed
 from shoudan_order.states import ENDED, NotifyStatus, OrderStatus
 from shoudan_order.store import notifies as store
 from shoudan_order.store.rows import NotifyRow, Order
@@ -47,44 +42,9 @@ IN_FLIGHT_MAX: Final = 2_000  # above any channel's (config.py)
 HOST_WAITING_MAX: Final = 1_000
 WAITING_MAX: Final = 6_000
 SKIPPED: Final = "skipped: the host has not answered for long"
-ANSWER_CHARS_MAX: Final = 256
-NOT_KEPT: Final = "(not kept: the notify carried cards)"  # which an answer may repeat
-AWAY_S: Final = 5.0  # before a notify is resent whose outcome could not be stored
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
-OUTCOMES: Final = {int(OrderStatus.SUCCEEDED): "success", int(OrderStatus.PARTIAL): "partial"}
 
-ORDER_NOTIFIED_SECONDS: Final = metrics.histogram(
-    "order_notified_seconds",
-    "From an order's acceptance to its first acknowledged notify, if that was the first sent.",
-    ("outcome",),
-    (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
-)
-NOTIFY_DELAY_SECONDS: Final = metrics.histogram(
-    "notify_delay_seconds",
-    "From the end of an order or refund to the answer of its first notify.",
-    ("outcome",),
-    (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300),
-)
 _Due = tuple[Task[kinds.NotifyStep], NotifyRow, Sequence[int]]  # its deliveries with cards
-
-
-class _Attempt(msgspec.Struct, frozen=True):
-    """A call that has ended."""
-
-    task: Task[kinds.NotifyStep]
-    row: NotifyRow
-    outcome: HttpResult
-    took_ms: int
-    skipped: bool = False
-    withheld: bool = False  # its cards were not to be had, so the partner was not called
-    with_cards: bool = False
-    of_goods: bool = False  # in the words of the 虚拟货源 interface
-
-    @property
-    def acknowledged(self) -> bool:
-        """Whether the partner has taken it."""
-        judge = goods_notifies.acknowledged if self.of_goods else acknowledged
-        return judge(self.outcome)
 
 
 def enqueue_notify(
@@ -125,8 +85,9 @@ def as_owed(row: NotifyRow, step: kinds.NotifyStep) -> NotifyRow:
 class Notifier:
     """Calls in flight to partners: bounded by channel and host, by channel, and in all (docs/bounds.md)."""
 
-    def __init__(self, context: Context, shares: Shares) -> None:
+    def __init__(self, context: Context, shares: Shares, endings: Endings) -> None:
         """`shares`: what part of the calls to a host, and of a channel, is this process's."""
+        self._endings = endings
         settings = context.settings
         self._context = context
         self._http: dict[tuple[str, ...], HttpClient] = {}
@@ -145,13 +106,6 @@ class Notifier:
         self._off: set[Party] = set()
         self._calls: set[asyncio.Task[None]] = set()
         self._closing = False
-        self._record: Coalescer[_Attempt, None] = Coalescer(
-            self._record_batch,
-            name="notify.record",
-            size_max=200,
-            linger_s=0.005,
-            slots=context.app.db.slots,
-        )
 
     def begin(
         self, task: Task[kinds.NotifyStep], row: NotifyRow, parts: Sequence[int] = ()
@@ -180,7 +134,7 @@ class Notifier:
             self._put_back(party)
         if self._calls:
             await asyncio.wait(self._calls, timeout=self._context.settings.notify_timeout_s)
-        await self._record.aclose()
+        await self._endings.aclose()
         for http in self._http.values():
             await http.aclose()
 
@@ -209,6 +163,7 @@ class Notifier:
 
     async def _call(self, party: Party, due: _Due) -> None:
         answered: bool | None = True
+        self._endings.begin(due[1])
         try:
             attempt = await self._send(*due)
             answered = None if attempt.withheld else isinstance(attempt.outcome, Answered)
@@ -216,23 +171,14 @@ class Notifier:
             # The slot is freed before the answer is stored: kept until then, it would limit the batches
             # of answers to the slots of one host.
             self._ended(party, answered=answered)
-        await self._store(attempt)
+        await self._endings.answered(attempt)
 
     async def _skip(self, party: Party, task: Task[kinds.NotifyStep], row: NotifyRow) -> None:
         """Give up a notify without sending it: its host is off. An operator can resend it."""
         if party not in self._off:
             self._off.add(party)
             _log.error("notify_host_off", channel_no=party[0], host=party[1])
-        await self._store(_Attempt(task, row, NotSent(SKIPPED), 0, skipped=True))
-
-    async def _store(self, attempt: _Attempt) -> None:
-        try:
-            await self._record(attempt)
-        except Exception as error:  # noqa: BLE001 - the task comes again after its interval
-            _log.error("notify_failed", notify_id=attempt.row.notify_id, exc_info=True)
-            if isinstance(error, Unavailable | DBAPIError | OSError | TimeoutError):
-                attempt.task.retry_after(AWAY_S)
-            self._nack(attempt.task)
+        await self._endings.answered(Attempt(task, row, NotSent(SKIPPED), 0, skipped=True))
 
     def resting(self) -> list[Resting]:
         """Hosts of partners that do not answer."""
@@ -276,14 +222,14 @@ class Notifier:
 
     async def _send(
         self, task: Task[kinds.NotifyStep], row: NotifyRow, parts: Sequence[int]
-    ) -> _Attempt:
+    ) -> Attempt:
         clock = self._context.app.clock
         channel = self._context.catalogue.down_channels.get(row.down_channel_no)
         if channel is not None and goods_notifies.speaks(channel):
             return await self._send_goods(task, row, parts, channel)
         cards = await notified_cards.fetched(self._context, channel, row, parts)
         if isinstance(cards, NotSent):
-            return _Attempt(task, row, cards, 0, withheld=True)
+            return Attempt(task, row, cards, 0, withheld=True)
         body = body_of(row, words=channel is not None and channel.word_status, cards=cards)
         headers = {"Content-Type": "application/json"}
         if channel is not None and (secrets := self._context.notify_secrets(channel)):
@@ -294,7 +240,7 @@ class Notifier:
             "POST", row.notify_url, headers=headers, body=body, trace=task.trace
         )
         took_ms = int((clock.monotonic() - began) * 1000)
-        return _Attempt(task, row, outcome, took_ms, with_cards=bool(cards))
+        return Attempt(task, row, outcome, took_ms, with_cards=bool(cards))
 
     async def _send_goods(
         self,
@@ -302,11 +248,11 @@ class Notifier:
         row: NotifyRow,
         parts: Sequence[int],
         channel: DownChannel,
-    ) -> _Attempt:
+    ) -> Attempt:
         clock = self._context.app.clock
         made = await goods_notifies.callback(self._context, channel, row, parts)
         if isinstance(made, NotSent):
-            return _Attempt(task, row, made, 0, withheld=True)
+            return Attempt(task, row, made, 0, withheld=True)
         began = clock.monotonic()
         outcome = await self.through(channel).send(
             "POST",
@@ -316,7 +262,7 @@ class Notifier:
             trace=task.trace,
         )
         took_ms = int((clock.monotonic() - began) * 1000)
-        return _Attempt(task, row, outcome, took_ms, with_cards=made.with_cards, of_goods=True)
+        return Attempt(task, row, outcome, took_ms, with_cards=made.with_cards, of_goods=True)
 
     def through(self, channel: DownChannel | None) -> HttpClient:
         """The HTTP client for a channel: public addresses, and the networks opened for it."""
@@ -333,89 +279,6 @@ class Notifier:
                 per_host_max=IN_FLIGHT_MAX,  # a host is bounded for each channel, above
             )
         return self._http[networks]
-
-    async def _record_batch(self, attempts: Sequence[_Attempt]) -> list[Exception | None]:
-        """Retry storing the attempts when the database is away, instead of resending the notifies."""
-        await retry(lambda: self._write(attempts))
-        for one in attempts:
-            _measure(one, self._context.app.clock.now())
-        return [None] * len(attempts)
-
-    async def _write(self, attempts: Sequence[_Attempt]) -> None:
-        async with self._context.app.work("order.notify") as work:
-            ids = work.ids.take(len(attempts))
-            rows = [
-                _recorded(one, attempt_id) for one, attempt_id in zip(attempts, ids, strict=True)
-            ]
-            owed = await store.advance_notified(work.db, rows)
-            for one, result in zip(attempts, rows, strict=True):
-                work.tasks.finish(one.task)
-                if one.row.notify_id not in owed:
-                    continue
-                if result.acknowledged:
-                    _publish_acknowledged(work, one.row)
-                elif one.skipped:
-                    continue
-                else:
-                    self._try_again(work, one, result)
-
-    def _try_again(self, work: UnitOfWork, one: _Attempt, result: store.NotifyAttempt) -> None:
-        count, waits = one.row.notify_count + 1, self._context.settings.notify_waits_s
-        if count >= one.row.max_count:
-            _log.warning("notify_given_up", notify_id=one.row.notify_id, answer=result.answer)
-            return
-        wait_s = waits[min(count, len(waits)) - 1]
-        work.tasks.add(
-            one.task.kind,
-            one.task.payload,
-            order_no=one.task.order_no,
-            queue=one.task.queue,
-            delay_s=wait_s * random.uniform(0.9, 1.1),
-        )
-
-
-def _recorded(one: _Attempt, attempt_id: int) -> store.NotifyAttempt:
-    outcome = one.outcome
-    if isinstance(outcome, Answered):
-        status = outcome.status
-        answer = NOT_KEPT if one.with_cards else outcome.body.decode("utf-8", "replace")
-    else:
-        status, answer = 0, outcome.reason
-    return store.NotifyAttempt(
-        one.row.notify_id,
-        one.row.order_id,
-        attempt_id,
-        one.acknowledged,
-        status,
-        answer.replace("\0", "")[:ANSWER_CHARS_MAX],
-        one.took_ms,
-        one.row.notify_count,
-        int(one.row.refund_status if one.row.refund_id else one.row.order_status),
-        one.row.fail_code,
-        one.row.fail_msg,
-        one.skipped,
-    )
-
-
-def _measure(one: _Attempt, now: datetime) -> None:
-    """Count a first notify: its delay since the step that ended its order, and the order's whole way."""
-    row, answered = one.row, one.acknowledged
-    if one.skipped or row.notify_count:
-        return
-    delay_s = max(0.0, (now - time_of(one.task.id)).total_seconds())
-    NOTIFY_DELAY_SECONDS("acknowledged" if answered else "not").observe(delay_s)
-    if answered and not row.refund_id:
-        outcome = OUTCOMES.get(row.order_status, "failed")
-        seconds = max(0.0, (now - time_of(row.order_id)).total_seconds())
-        ORDER_NOTIFIED_SECONDS(outcome).observe(seconds)
-
-
-def _publish_acknowledged(work: UnitOfWork, row: NotifyRow) -> None:
-    if row.refund_id:
-        events.refund_event(work, "notified", row, row.refund_status, events.REFUND_NOTIFY)
-    else:
-        status = OrderStatus(row.order_status)
-        events.order_event(work, "notified", row, status, events.NOTIFY)
 
 
 async def send(context: Context, tasks: Sequence[Task[kinds.NotifyStep]]) -> None:

@@ -12,19 +12,17 @@ import grpc
 import msgspec
 
 from shoudan_kit import log
-from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.rpc.refusal import Refused
 from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events, kinds
-from shoudan_order.context import Context
+from shoudan_order.context import Context, Purchase
 from shoudan_order.pay_client import DIFFERS, DOMAIN, Posted, Transfer
 from shoudan_order.states import (
     FAIL_REFUND,
     FailRefundEvent,
     FailRefundStatus,
     MoneyBackStatus,
-    OrderStatus,
     PaymentStatus,
     UpPaymentStatus,
 )
@@ -163,8 +161,13 @@ async def pay_up(context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]) ->
     bought = await _purchases(context, tasks)
     due = {t: purchase(part) for t in tasks if (part := bought.get(t.payload.delivery_id))}
     done = await _post_due(context, tasks, due)
+    made = [
+        Purchase(t, part, orders[part.order_id])
+        for t in done
+        if (part := bought.get(t.payload.delivery_id)) is not None
+    ]
     if done:
-        await _up_paid(context, done, bought, orders)
+        await context.endings.bought(made, [t for t in done if t not in due])
 
 
 async def _purchases(
@@ -189,33 +192,6 @@ async def _purchases(
             if one.up_payment_status == UpPaymentStatus.PAYING
         }
     return found
-
-
-async def _up_paid(
-    context: Context,
-    tasks: Sequence[Task[kinds.DeliveryStep]],
-    bought: Mapping[int, Delivery],
-    orders: Mapping[int, Order],
-) -> None:
-    ids = [t.payload.delivery_id for t in tasks]
-    async with context.app.work("order.up_pay") as work:
-        moved = await delivery_store.advance_up_paid(
-            work.db, ids, sorted({t.payload.order_id for t in tasks})
-        )
-        for delivery_id in moved:
-            part = bought[delivery_id]
-            events.order_event(
-                work,
-                "up_paid",
-                orders[part.order_id],
-                OrderStatus.SUCCEEDED,
-                events.UP_PAY,
-                f"{micros_to_yuan(part.cost_amount_micros)} 元",
-                delivery_id=delivery_id,
-            )
-        work.tasks.finish(*tasks)
-    for task in tasks:
-        context.memory.ended(task.payload.order_id, task.payload.delivery_id)
 
 
 async def refund_order(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> None:

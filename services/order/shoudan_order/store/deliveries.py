@@ -17,7 +17,6 @@ from shoudan_order.states import (
     DeliveryStatus,
     UpPaymentEvent,
     UpPaymentStatus,
-    YesNo,
 )
 from shoudan_order.store.rows import Delivery, DeliveryState, Order
 from shoudan_order.tables import DELIVERY as DELIVERIES
@@ -82,32 +81,6 @@ WHERE d.delivery_id = given.delivery_id AND d.delivery_status IN ({_OPEN})
 RETURNING d.delivery_id
 """)
 
-# 30 -> 0 and the order's sum under the order's lock, in id order: two payments of one order at the
-# same time count both (complete_up_pay).
-_UP_PAID = statement(f"""
-WITH locked AS (
-    SELECT o.order_id FROM oms_order_info o WHERE o.order_id = ANY(CAST(:order_ids AS bigint[]))
-    ORDER BY o.order_id FOR UPDATE
-), paid AS (
-    UPDATE oms_order_delivery d SET up_payment_status = {UpPaymentStatus.PAID:d},
-        money_time = shoudan_now()
-    WHERE d.delivery_id = ANY(CAST(:ids AS bigint[])) AND (SELECT count(*) FROM locked) > 0
-        AND d.delivery_status = {DeliveryStatus.SUCCEEDED:d}
-        AND d.up_payment_status IN ({literals(UP_PAYMENT.sources(UpPaymentEvent.PAID))})
-    RETURNING d.delivery_id, d.order_id, d.total_face_micros
-), sums AS (
-    SELECT order_id, sum(total_face_micros) AS face FROM paid GROUP BY order_id
-), summed AS (
-    UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now()),
-        up_paid_face_micros = o.up_paid_face_micros + sums.face,
-        complete_up_pay = CASE
-            WHEN o.up_paid_face_micros + sums.face >= o.total_face_micros THEN {YesNo.YES:d}
-            ELSE o.complete_up_pay END
-    FROM sums WHERE o.order_id = sums.order_id
-)
-SELECT delivery_id FROM paid
-""")
-
 # Suppliers that failed these orders recently, or ever reported two different ends of one delivery.
 _EXCLUDED = statement(f"""
 SELECT order_id, up_channel_no FROM oms_order_delivery
@@ -170,13 +143,6 @@ async def advance_started(db: AsyncConnection, ids: Sequence[int]) -> set[int]:
 async def advance_ended(db: AsyncConnection, ended: Sequence[Ended]) -> set[int]:
     """20 or 30 -> 0 or 90; the ids that moved. The orders are locked by the caller."""
     return await returned(db, _END, **columns(ended, *_END_COLUMNS))
-
-
-async def advance_up_paid(
-    db: AsyncConnection, ids: Sequence[int], order_ids: Sequence[int]
-) -> set[int]:
-    """30 -> 0 and the orders' complete_up_pay; the ids that moved."""
-    return await returned(db, _UP_PAID, ids=ids, order_ids=order_ids)
 
 
 async def mark_conflicts(db: AsyncConnection, ids: Sequence[int]) -> set[int]:
