@@ -11,7 +11,7 @@ import asyncio
 import secrets
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -84,6 +84,8 @@ class _Block:
 
     message: pb.RequestBlock
     size: int
+    flush_no: int
+    told: int  # of the lost ones: what all blocks of the flush say, whosever they are
 
 
 class RequestLog:
@@ -94,14 +96,17 @@ class RequestLog:
         self._ask, self._known = ask, known
         self._flush_s, self._waiting_max = flush_s, waiting_max
         self._noted: list[Noted] = []
-        self._lost = 0
+        self._no_room = 0
+        self._lost = 0  # in blocks; no block says it yet
+        self._flush_no = 0
+        self._told_again = 0  # the last flush of which lost blocks were counted
         self._unsent: list[_Block] = []
         self._packing = asyncio.Lock()
 
     def note(self, inbound: Inbound, answer: Outbound, request_id: str, seconds: float) -> None:
         """Keep a request until the next flush; count it where there is no room."""
         if len(self._noted) >= self._waiting_max:
-            self._lost += 1
+            self._no_room += 1
             return
         small = len(inbound.query) + len(inbound.body) <= SMALL_BYTES
         self._noted.append(
@@ -131,13 +136,15 @@ class RequestLog:
         """Pack what was noted and send all that is packed; what cannot be sent waits, bounded."""
         async with self._packing:
             noted, self._noted = self._noted, []
-            lost, self._lost = self._lost, 0
-            if lost:
-                LOST_TOTAL("buffer").inc(lost)
-                _log.warning("requests_not_logged", why="buffer", count=lost)
+            no_room, self._no_room = self._no_room, 0
+            lost, self._lost = self._lost + no_room, 0
+            if no_room:
+                LOST_TOTAL("buffer").inc(no_room)
+                _log.warning("requests_not_logged", why="buffer", count=no_room)
             if noted or lost:
                 parties = _by_party(noted, self._known)
-                self._unsent += await asyncio.to_thread(_packed, parties, lost)
+                self._flush_no += 1
+                self._unsent += await asyncio.to_thread(_packed, parties, lost, self._flush_no)
             self._drop_oldest()
             while self._unsent and await self._send():
                 pass
@@ -149,9 +156,10 @@ class RequestLog:
             if count and size + block.size > CALL_BYTES_MAX:
                 break
             size, count = size + block.size, count + 1
-        blocks = [one.message for one in self._unsent[:count]]
+        blocks = self._unsent[:count]
+        messages = [one.message for one in blocks]
         try:
-            await self._ask(STORE, pb.StoreRequestBlocksRequest(blocks=blocks))
+            await self._ask(STORE, pb.StoreRequestBlocksRequest(blocks=messages))
         except Refused as error:
             _log.error("request_blocks_refused", why=str(error))
             self._count_lost(blocks, "refused")
@@ -162,20 +170,24 @@ class RequestLog:
 
     def _drop_oldest(self) -> None:
         size = sum(one.size for one in self._unsent)
-        dropped: list[pb.RequestBlock] = []
+        dropped: list[_Block] = []
         while size > UNSENT_BYTES_MAX:
             one = self._unsent.pop(0)
             size -= one.size
-            dropped.append(one.message)
+            dropped.append(one)
         if dropped:
             self._count_lost(dropped, "unsent")
 
-    def _count_lost(self, blocks: Sequence[pb.RequestBlock], why: str) -> None:
-        """Say so in the next block."""
-        count = sum(one.record_count + one.lost_count for one in blocks)
+    def _count_lost(self, blocks: Sequence[_Block], why: str) -> None:
+        """Say so in the next blocks, with what these would have said; that once for each flush."""
+        count = sum(one.message.record_count + one.message.lost_count - one.told for one in blocks)
+        again = {
+            one.flush_no: one.told for one in blocks if one.told and one.flush_no > self._told_again
+        }
+        self._told_again = max(again, default=self._told_again)
         LOST_TOTAL(why).inc(count)
         _log.warning("requests_not_logged", why=why, count=count)
-        self._lost += count
+        self._lost += count + sum(again.values())
 
 
 def _by_party(noted: Sequence[Noted], known: Known) -> dict[str, tuple[list[Noted], int]]:
@@ -214,36 +226,45 @@ def _admitted(one: Noted) -> bool:
     return bool(one.channel_no or one.merchant)
 
 
-def _packed(parties: Mapping[str, tuple[Sequence[Noted], int]], lost: int) -> list[_Block]:
-    """Blocks of all parties, compressed; runs in a thread."""
+def _packed(
+    parties: Mapping[str, tuple[Sequence[Noted], int]], lost: int, flush_no: int
+) -> list[_Block]:
+    """Blocks of all parties, compressed; the first of each says what was lost. Runs in a thread."""
     blocks: list[_Block] = []
     for party, (noted, strangers) in parties.items():
+        says = (lost + strangers, lost)
         for start in range(0, len(noted), RECORDS_MAX):
-            blocks += _packed_all(party, noted[start : start + RECORDS_MAX], lost + strangers)
-            strangers = 0
+            for text, part in _texts(noted[start : start + RECORDS_MAX]):
+                blocks.append(_block((party, flush_no), part, text, says, part[-1].at))
+                says = (0, 0)
     if lost and not blocks:
-        blocks.append(_block("", [], b"[]", lost, time.time()))
+        blocks.append(_block(("", flush_no), [], zlib.compress(b"[]"), (lost, lost), time.time()))
     return blocks
 
 
-def _packed_all(party: str, noted: Sequence[Noted], lost: int) -> list[_Block]:
-    """One block, or two halves of what is too large for one."""
-    text = _encode([record(one) for one in noted])
-    block = _block(party, noted, text, lost, noted[-1].at)
-    if block.size <= BLOCK_BYTES_MAX or len(noted) == 1:
-        return [block]
+def _texts(noted: Sequence[Noted]) -> Iterator[tuple[bytes, Sequence[Noted]]]:
+    """Records as they are stored, whole or in halves of what is too large for one block."""
+    text = zlib.compress(_encode([record(one) for one in noted]), 6)
+    if len(text) <= BLOCK_BYTES_MAX or len(noted) == 1:
+        yield text, noted
+        return
     half = len(noted) // 2
-    first = _packed_all(party, noted[:half], lost)
-    return [*first, *_packed_all(party, noted[half:], 0)]
+    yield from _texts(noted[:half])
+    yield from _texts(noted[half:])
 
 
-def _block(party: str, noted: Sequence[Noted], text: bytes, lost: int, last: float) -> _Block:
-    number = int(last * 1000) << SHIFT | secrets.randbits(SHIFT)
-    data = zlib.compress(text, 6)
+def _block(
+    whose: tuple[str, int], noted: Sequence[Noted], data: bytes, lost: tuple[int, int], last: float
+) -> _Block:
+    (party, flush_no), (count, told) = whose, lost
     message = pb.RequestBlock(
-        party=party, block_no=number, record_count=len(noted), lost_count=lost, data=data
+        party=party,
+        block_no=int(last * 1000) << SHIFT | secrets.randbits(SHIFT),
+        record_count=len(noted),
+        lost_count=count,
+        data=data,
     )
-    return _Block(message, message.ByteSize())
+    return _Block(message, message.ByteSize(), flush_no, told)
 
 
 def record(one: Noted) -> dict[str, Any]:

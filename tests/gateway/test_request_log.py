@@ -169,6 +169,30 @@ async def test_blocks_that_wait_too_long_are_dropped_oldest_first_and_counted(
     assert sum(one.lost_count for one in store.blocks) == 20 - len(kept) > 0
 
 
+async def test_what_is_lost_is_told_to_each_partner_once_and_does_not_grow_by_being_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Blocks of many partners carry what was lost; dropped themselves, that is still no more than it was."""
+    monkeypatch.setattr(request_log, "UNSENT_BYTES_MAX", 0)
+    store = Store()
+    store.raises = Problem(GatewayError.NO_ANSWER)
+    log = log_of(store, waiting_max=20)
+    for _ in range(40):
+        for n in range(30):  # ten find no room
+            log.note(inbound(f"test{n}"), OK, "id", 0.01)
+        await log.flush()
+    store.raises = None
+    monkeypatch.setattr(request_log, "UNSENT_BYTES_MAX", 2**20)
+    monkeypatch.setattr(request_log, "RECORDS_MAX", 2)
+    for n in range(5):
+        log.note(inbound("test1" if n else "test2"), OK, "id", 0.01)
+    await log.flush()
+    said = {one.party: 0 for one in store.blocks}
+    for one in store.blocks:
+        said[one.party] += one.lost_count
+    assert said == {"channel test1": 40 * 30, "channel test2": 40 * 30}
+
+
 async def test_blocks_that_are_refused_are_not_sent_for_ever() -> None:
     store = Store()
     store.raises = Refused(grpc.StatusCode.INVALID_ARGUMENT, "order.shoudan", "X")
