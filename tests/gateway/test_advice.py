@@ -12,7 +12,7 @@ from shoudan.core.v1 import core_pb2
 from shoudan_gateway import advice, partners
 from shoudan_gateway.advice import Advice
 from shoudan_gateway.partners import oms
-from shoudan_gateway.protocol import Endpoint, GatewayError, Problem
+from shoudan_gateway.protocol import Endpoint, GatewayError, Inbound, Problem
 from shoudan_kit.rpc.refusal import Refused
 
 ORDER_QUERY = (
@@ -27,6 +27,17 @@ def test_every_code_of_the_gateway_and_of_the_channels_has_a_meaning() -> None:
     of_channels = {one.removeprefix(advice.PREFIX) for one in oms.REFUSALS}
     shown = of_channels - set(advice.ALIKE) | advice.codes_of_the_gateway()
     assert set(advice.MEANINGS) == shown
+
+
+@pytest.mark.parametrize("reason", sorted(oms.REFUSALS))
+def test_a_refusal_without_its_facts_is_worded_all_the_same(reason: str) -> None:
+    """A disabled channel that asks for its prices names no face, which the text of its refusal has."""
+    failure = Refused(StatusCode.FAILED_PRECONDITION, "order.shoudan", reason)
+    answer = oms.refuse(failure, Inbound("GET", "/product/list", {"channel_no": "mine"}), False)
+    code, status, _ = oms.REFUSALS[reason]
+    assert isinstance(answer.body, dict)
+    assert (answer.status, answer.body["code"]) == (status, code)
+    assert "{" not in answer.body["data"]
 
 
 def test_what_is_refused_in_the_same_words_has_the_same_code() -> None:

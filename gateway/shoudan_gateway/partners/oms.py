@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
@@ -144,12 +144,15 @@ class Facts(dict[str, str]):
         return ""
 
 
+def _facts(request: Inbound, given: Mapping[str, str]) -> Facts:
+    """What a refusal says, and what was asked. Not `|`: of a subclass it makes a plain dict."""
+    return Facts({**request.params, **given})
+
+
 def refused(failure: Refused, request: Inbound, legacy: bool) -> Outbound:
     """A service's refusal in the documented words. KeyError for one that partners never see."""
     code, status, text = REFUSALS[failure.reason]
-    return error(
-        code, status, text.format_map(Facts(request.params) | dict(failure.metadata)), legacy
-    )
+    return error(code, status, text.format_map(_facts(request, failure.metadata)), legacy)
 
 
 def malformed(failure: Malformed, legacy: bool) -> Outbound:
@@ -212,7 +215,7 @@ def write_check(answer: Any, request: Inbound) -> Outbound:
     code, text = 200, "可下单"
     if check.HasField("cause"):
         code, _, text = REFUSALS[check.cause.reason]
-        text = text.format_map(Facts(request.params) | dict(check.cause.metadata))
+        text = text.format_map(_facts(request, check.cause.metadata))
     return Outbound(
         200,
         {
