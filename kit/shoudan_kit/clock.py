@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Protocol
 
 # China keeps one offset all year, so no time-zone database is needed in the container.
 BEIJING = timezone(timedelta(hours=8), "Asia/Shanghai")
+_DAY_TEXT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _BEIJING_TEXT = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2}) ([0-9]{2}):([0-9]{2}):([0-9]{2})")
 
 
@@ -70,6 +71,14 @@ def beijing(moment: datetime) -> str:
     if moment.tzinfo is None:
         raise ValueError("only aware datetimes have a Beijing time")
     return moment.astimezone(BEIJING).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def day_of(text: str) -> date | None:
+    """The day of `2026-11-20`; None for any other form, weeks and days of a year among them."""
+    try:
+        return date.fromisoformat(text) if _DAY_TEXT.fullmatch(text) else None
+    except ValueError:
+        return None
 
 
 def from_beijing(text: str) -> datetime:

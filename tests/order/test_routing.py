@@ -246,7 +246,14 @@ async def test_a_policy_that_means_nothing_is_refused(
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"day": "yesterday"}, {"line_id": 9}, {"page_token": "x"}, {"page_size": -1}]
+    "wrong",
+    [
+        *(
+            {"day": day}
+            for day in ("yesterday", "20260131", "2026-W05-6", "0001-01-01", "9999-12-31")
+        ),
+        *({"line_id": 9}, {"page_token": "x"}, {"page_token": "9" * 19}, {"page_size": -1}),
+    ],
 )
 async def test_a_simulation_of_nothing_is_refused(harness: OrderHarness, wrong: Any) -> None:
     request = pb.CheckRouteRequest(**({"day": "2026-01-31", "line_id": 1} | wrong))

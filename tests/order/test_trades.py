@@ -111,6 +111,7 @@ async def test_what_failed_is_a_row_without_amounts(harness: OrderHarness) -> No
         pb.ListTradesRequest(day=day_of(0), down_channel_no="test"),
         pb.ListTradesRequest(day="2999-01-01", down_channel_no="test"),
         pb.ListTradesRequest(day="yesterday", down_channel_no="test"),
+        pb.ListTradesRequest(day="2026-W01-1", down_channel_no="test"),
         pb.ListTradesRequest(day=day_of(2)),
         pb.ListTradesRequest(day=day_of(2), down_channel_no="a", up_channel_no="b"),
         pb.ListTradesRequest(day=day_of(2), down_channel_no="a", everyone=True),
@@ -118,7 +119,7 @@ async def test_what_failed_is_a_row_without_amounts(harness: OrderHarness) -> No
         pb.ListTradesRequest(day=day_of(2), down_channel_no="test", page_token="9" * 18 + ".1"),
         pb.ListTradesRequest(day=day_of(2), down_channel_no="test", page_token="1.1"),
         pb.ListTradesRequest(day="2020-01-01", down_channel_no="test", page_token="1" * 16 + ".1"),
-    ], ids=["today", "to come", "no day", "nobody", "two", "one and all", "no token", "no time",
+    ], ids=["today", "to come", "no day", "a week", "nobody", "two", "one and all", "no token", "no time",
             "a place before the day", "a place after it"],
 )  # fmt: skip
 async def test_what_is_no_day_that_is_over_is_refused(

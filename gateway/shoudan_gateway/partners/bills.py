@@ -24,13 +24,14 @@ from shoudan_gateway.protocol import (
     Unary,
     values_of,
 )
-from shoudan_kit.clock import beijing
+from shoudan_kit.clock import beijing, day_of
 
 SERVICE: Final = "shoudan.finance.v1.BillService"
 SOURCE: Final = "docs/reference/http/bills.md"
 FILES: Final = "/bill/file"
 FORMATS: Final = {"csv": ("csv", False), "csv.gz": ("csv", True), "xlsx": ("xlsx", False)}
 MONTH_CHARS: Final = 7
+FIRST_DAY: Final = date(2000, 1, 1)  # nothing ended before
 GROUPS: Final = "down_"  # a supplier's or member's accounts may have the same number
 
 DATE: Final = Field("bill_date", "", "账单日期 yyyy-MM-dd，或月份 yyyy-MM", Text(10))
@@ -73,12 +74,9 @@ def _read(kind: str) -> Callable[[Inbound], pb.GetBillLinkRequest]:
 def _days(text: str) -> tuple[date, date]:
     """The day, or the first and last day of the month. Raises Malformed."""
     month = len(text) == MONTH_CHARS
-    try:
-        first = date.fromisoformat(f"{text}-01" if month else text)
-    except ValueError:
-        raise Malformed(
-            "bill_date", ParameterError.UNREADABLE, "应为 yyyy-MM-dd 或 yyyy-MM"
-        ) from None
+    first = day_of(f"{text}-01" if month else text)
+    if first is None or first < FIRST_DAY:
+        raise Malformed("bill_date", ParameterError.UNREADABLE, "应为 yyyy-MM-dd 或 yyyy-MM")
     return first, first.replace(
         day=calendar.monthrange(first.year, first.month)[1]
     ) if month else first

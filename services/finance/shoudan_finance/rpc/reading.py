@@ -6,27 +6,24 @@ from datetime import date, timedelta
 from typing import Final
 
 from shoudan_finance.refusals import FieldInvalid
+from shoudan_kit import clock
 from shoudan_kit.db.pages import ID_MAX
 
 PAGE_DEFAULT: Final = 100
 PAGE_MAX: Final = 1000
-DAY_CHARS: Final = 10
 SOURCE_MAX: Final = 32
 PERSON_MAX: Final = 64
 TOKEN_MAX: Final = 19  # digits of a number
 BEFORE_ALL: Final = date(1970, 1, 1)
+LAST_DAY: Final = date(2999, 12, 31)
 
 
 def day_of(field: str, value: str) -> date:
     """A day. Raises FieldInvalid."""
-    try:
-        if len(value) == DAY_CHARS and value.isascii():
-            day = date.fromisoformat(value)
-            if day > BEFORE_ALL:
-                return day
-    except ValueError:
-        pass  # refused below, like every other text that is no day
-    raise FieldInvalid(field, "is no day of the form yyyy-mm-dd")
+    day = clock.day_of(value)
+    if day is None or not BEFORE_ALL < day <= LAST_DAY:
+        raise FieldInvalid(field, "is no day of the form yyyy-mm-dd")
+    return day
 
 
 def days_after(from_day: str, page_token: str) -> date:

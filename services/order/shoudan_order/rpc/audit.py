@@ -9,6 +9,7 @@ from typing import Final
 
 from shoudan.order.v1 import audit_service_pb2 as pb
 from shoudan.order.v1 import audit_service_pb2_grpc as grpc_pb
+from shoudan_kit.clock import day_of
 from shoudan_kit.ids import id_of
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_order import audits, pauses, retries, trades, views
@@ -24,7 +25,6 @@ PAGE_DEFAULT: Final = 100
 PAGE_MAX: Final = 1_000
 WORDS_MAX: Final = 256
 CHANNEL_MAX: Final = 64
-DAY_CHARS: Final = 10
 DIGITS_MAX: Final = 17  # of a moment in microseconds
 PLACE_JOINT: Final = "\n"  # in a page token; in no number of a channel
 FIRST_DAY: Final = date(2000, 1, 1)
@@ -165,14 +165,10 @@ def _asked(request: pb.ListTradesRequest) -> trades.Asked:
     channel_no = request.down_channel_no or request.up_channel_no
     if len(channel_no) > CHANNEL_MAX or not channel_no.isprintable():
         raise FieldInvalid("channel_no", f"at most {CHANNEL_MAX} printable characters")
-    try:
-        if len(request.day) == DAY_CHARS and request.day.isascii():
-            day = date.fromisoformat(request.day)
-            if FIRST_DAY <= day <= LAST_DAY:
-                return trades.Asked(Whose(channel_no, bool(request.up_channel_no)), day)
-    except ValueError:
-        pass  # refused below, like every other text that is no day
-    raise FieldInvalid("day", "is no day of the form yyyy-mm-dd")
+    day = day_of(request.day)
+    if day is None or not FIRST_DAY <= day <= LAST_DAY:
+        raise FieldInvalid("day", "is no day of the form yyyy-mm-dd")
+    return trades.Asked(Whose(channel_no, bool(request.up_channel_no)), day)
 
 
 def _text(place: trades.Place) -> str:

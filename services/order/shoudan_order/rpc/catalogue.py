@@ -10,7 +10,8 @@ from msgspec import structs
 
 from shoudan.order.v1 import catalogue_service_pb2 as pb
 from shoudan.order.v1 import catalogue_service_pb2_grpc as grpc_pb
-from shoudan_kit.clock import BEIJING
+from shoudan_kit.clock import BEIJING, day_of
+from shoudan_kit.ids import id_of
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.shielded import shielded
 from shoudan_order import routes
@@ -30,6 +31,8 @@ TUPLES: Final = frozenset(
 PAGE_DEFAULT: Final = 500
 PAGE_MAX: Final = 1_000
 REASON_CHARS_MAX: Final = 256
+FIRST_DAY: Final = date(2000, 1, 1)
+LAST_DAY: Final = date(2999, 12, 31)
 RETURNS = 21  # the one documented service class of returns
 
 # The messages of the contract have the names of the rows.
@@ -113,15 +116,14 @@ class CatalogueServicer(grpc_pb.CatalogueServiceServicer):
     ) -> pb.CheckRouteResponse:
         """What a policy would have chosen for a page of a day's orders."""
         size = min(request.page_size or PAGE_DEFAULT, PAGE_MAX)
-        token = request.page_token or "0"
-        if size < 1 or not (token.isascii() and token.isdigit() and len(token) < 20):
+        after, day = id_of(request.page_token or "0"), day_of(request.day)
+        if size < 1 or after is None:
             raise FieldInvalid("page_size", f"1 to {PAGE_MAX}, and a token of the page before")
-        try:
-            start = datetime.combine(date.fromisoformat(request.day), time(), BEIJING)
-        except ValueError:
-            raise FieldInvalid("day", "a day like 2026-01-31") from None
+        if day is None or not FIRST_DAY <= day <= LAST_DAY:
+            raise FieldInvalid("day", "a day like 2026-01-31")
+        start = datetime.combine(day, time(), BEIJING)
         line = _tried(self._context.catalogue, request)
-        made = await routes.simulate(self._context, line, start, int(token), size)
+        made = await routes.simulate(self._context, line, start, after, size)
         more = str(made.next_after) if made.next_after else ""
         return filled(pb.CheckRouteResponse, made, next_page_token=more)
 

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from typing import Final
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
+from shoudan_kit import clock
 from shoudan_kit.rpc.messages import RpcContext, filled
 from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
@@ -20,6 +21,7 @@ from shoudan_pay.rpc.ledger_messages import exported_record, key, page_size
 PIECES_MAX: Final = 1000
 DAYS_MAX: Final = 366
 BEFORE_ALL: Final = date(1970, 1, 1)
+LAST_DAY: Final = date(2999, 12, 31)
 SEQ_MAX: Final = 2**62
 
 
@@ -88,14 +90,10 @@ def _pieces(given: Sequence[pb.ExportRecordsRequest.Piece]) -> list[Piece]:
 
 
 def _day(field: str, value: str) -> date:
-    try:
-        if len(value) == 10 and value.isascii():
-            day = date.fromisoformat(value)
-            if day > BEFORE_ALL:
-                return day
-    except ValueError:
-        pass  # refused below, like every other text that is no day
-    raise FieldInvalid(field, "is no day of the form yyyy-mm-dd")
+    day = clock.day_of(value)
+    if day is None or not BEFORE_ALL < day <= LAST_DAY:
+        raise FieldInvalid(field, "is no day of the form yyyy-mm-dd")
+    return day
 
 
 def _account_day(value: store.NamedDay) -> pb.AccountDay:
