@@ -85,7 +85,7 @@ class _Block:
     message: pb.RequestBlock
     size: int
     flush_no: int
-    told: int  # of the lost ones: what all blocks of the flush say, whosever they are
+    shared: int  # of the lost ones: what all blocks of the flush say, whosever they are
 
 
 class RequestLog:
@@ -99,7 +99,7 @@ class RequestLog:
         self._no_room = 0
         self._lost = 0  # in blocks; no block says it yet
         self._flush_no = 0
-        self._told_again = 0  # the last flush of which lost blocks were counted
+        self._shared_again = 0  # the last flush of which lost blocks were counted
         self._unsent: list[_Block] = []
         self._packing = asyncio.Lock()
 
@@ -180,11 +180,15 @@ class RequestLog:
 
     def _count_lost(self, blocks: Sequence[_Block], why: str) -> None:
         """Say so in the next blocks, with what these would have said; that once for each flush."""
-        count = sum(one.message.record_count + one.message.lost_count - one.told for one in blocks)
+        count = sum(
+            one.message.record_count + one.message.lost_count - one.shared for one in blocks
+        )
         again = {
-            one.flush_no: one.told for one in blocks if one.told and one.flush_no > self._told_again
+            one.flush_no: one.shared
+            for one in blocks
+            if one.shared and one.flush_no > self._shared_again
         }
-        self._told_again = max(again, default=self._told_again)
+        self._shared_again = max(again, default=self._shared_again)
         LOST_TOTAL(why).inc(count)
         _log.warning("requests_not_logged", why=why, count=count)
         self._lost += count + sum(again.values())
@@ -256,7 +260,7 @@ def _texts(noted: Sequence[Noted]) -> Iterator[tuple[bytes, Sequence[Noted]]]:
 def _block(
     whose: tuple[str, int], noted: Sequence[Noted], data: bytes, lost: tuple[int, int], last: float
 ) -> _Block:
-    (party, flush_no), (count, told) = whose, lost
+    (party, flush_no), (count, shared) = whose, lost
     message = pb.RequestBlock(
         party=party,
         block_no=int(last * 1000) << SHIFT | secrets.randbits(SHIFT),
@@ -264,7 +268,7 @@ def _block(
         lost_count=count,
         data=data,
     )
-    return _Block(message, message.ByteSize(), flush_no, told)
+    return _Block(message, message.ByteSize(), flush_no, shared)
 
 
 def record(one: Noted) -> dict[str, Any]:
