@@ -22,8 +22,9 @@ from shoudan.finance.v1 import exception_service_pb2 as pb
 from shoudan.finance.v1 import exception_service_pb2_grpc as stubs
 from shoudan.finance.v1 import statement_service_pb2 as statement_pb
 from shoudan.pay.v1 import ledger_service_pb2 as ledger_pb
-from shoudan_finance import deciding, exception_commands
+from shoudan_finance import deciding, exception_commands, exceptions
 from shoudan_finance.exception_sheets import HEAD
+from shoudan_finance.states import Decision
 from shoudan_finance.store import exceptions as store
 from shoudan_finance.store import statements
 from shoudan_kit.embedded import DatabaseUrls
@@ -323,6 +324,34 @@ async def test_a_dispute_has_a_letter_a_deadline_and_an_answer(desk: Desk) -> No
     assert await refused(
         desk.stub.AnswerDispute(pb.AnswerDisputeRequest(dispute_id=1, answer="x"))
     ) == ("DISPUTE_NOT_FOUND")
+
+
+async def test_an_answer_does_not_open_what_is_decided_at_that_moment(desk: Desk) -> None:
+    """Its posting is being made: opened again it could be decided, and booked, twice."""
+    numbers = await desk.differ(2)
+    request = pb.OpenDisputeRequest(
+        source=desk.source, exception_ids=numbers, letter="why?", deadline=str(TODAY), by="li"
+    )
+    dispute_id = (await desk.stub.OpenDispute(request)).dispute.dispute_id
+    context = desk.harness.context
+    async with context.app.work("test") as work:
+        await exceptions.locked(work, numbers[:1], None)
+        answer = pb.AnswerDisputeRequest(dispute_id=dispute_id, answer="charged next month")
+        answering = asyncio.ensure_future(desk.stub.AnswerDispute(answer))
+
+        async def waits() -> bool:
+            rows = await desk.harness.sql("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            return rows[0][0] > 0
+
+        await eventually(waits)
+        await store.decide(
+            work.db, [store.Decided(numbers[0], Decision.WRITE_OFF, "seen")], [], "li"
+        )
+    await answering
+    rows = await desk.harness.sql(
+        "SELECT status FROM exception WHERE source = $1 ORDER BY exception_id", desk.source
+    )
+    assert [row[0] for row in rows] == [40, 10]
 
 
 @pytest.mark.parametrize(

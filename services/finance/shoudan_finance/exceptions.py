@@ -21,6 +21,7 @@ from shoudan_finance.states import (
     DisputeStatus,
     ExceptionEvent,
     ExceptionKind,
+    ExceptionStatus,
     NoteKind,
 )
 from shoudan_finance.store import exceptions, statements
@@ -202,8 +203,9 @@ async def answer_dispute(
             if found is None:
                 raise DisputeNotFound(dispute_id)
             return found
-        numbers = await exceptions.in_dispute(work.db, found)
-        await exceptions.lock(work.db, numbers)
+        there = await exceptions.lock(work.db, await exceptions.in_dispute(work.db, found))
+        # One that was decided while its lock was waited for is being booked, and stays that.
+        numbers = [one for one in there if there[one].status is ExceptionStatus.DISPUTED]
         await exceptions.move(work.db, numbers, ExceptionEvent.REOPENED)
         if numbers:
             await noted(context, work, numbers, NoteKind.ANSWERED, words, by)
