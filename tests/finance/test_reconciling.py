@@ -163,6 +163,38 @@ async def test_a_settlement_is_the_sum_of_its_lines_and_the_bank_paid_the_settle
     assert len(await books.open("sums")) == 1
 
 
+async def test_a_bank_that_pays_a_settlement_twice_is_an_exception(books: Books) -> None:
+    await books.traded("paid-twice", DAY, [delivery(54, DAY)])
+    total = f",J3,J3,,,-98.00,{DAY} 23:00:00,结算,成功"
+    await books.imported("paid-twice", file(line(54, settle="J3"), total))
+    await books.quiet("paid-twice")
+    bank = "流水号,摘要,发生额,交易时间,对方户名\n" + "".join(
+        f"B{n},J3,-98.00,{NEXT} 10:0{n}:00,-\n" for n in range(2)
+    )
+    await books.imported("paid-twice", bank.encode("gb18030"), template="bank-gbk")
+    await books.quiet("paid-twice")
+    await books.run("paid-twice")
+    assert await books.open("paid-twice") == [
+        Difference(ExceptionKind.SETTLEMENT, 0, "B1", -98 * YUAN),
+    ]
+    # Nor does a later file of the bank find anything left to pay.
+    third = f"流水号,摘要,发生额,交易时间,对方户名\nB2,J3,-98.00,{NEXT} 12:00:00,-\n"
+    await books.imported("paid-twice", third.encode("gb18030"), template="bank-gbk")
+    await books.quiet("paid-twice")
+    found = [one.their_no for one in await books.open("paid-twice")]
+    assert found == ["B1", "B2"]
+
+
+async def test_a_settlement_of_what_we_are_owed_is_short_when_it_is_less(books: Books) -> None:
+    pay = f"55,P55,J4,,,100.00,{DAY} 12:00:00,支付,成功"
+    total = f",J4,J4,,,90.00,{DAY} 23:00:00,结算,成功"
+    data = f"{HEAD}\n{pay}\n{total}\n合计,2,190.00\n".encode()
+    await books.imported("owed", data)
+    await books.quiet("owed")
+    found = [one for one in await books.open("owed") if one.kind is ExceptionKind.SETTLEMENT]
+    assert found == [Difference(ExceptionKind.SETTLEMENT, 0, "J4", -10 * YUAN)]
+
+
 async def test_a_run_that_dies_loses_nothing_and_matches_nothing_twice(
     books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -256,40 +256,51 @@ async def _settle(context: Context, one: Run, terms: Terms, counts: Counts) -> N
     """Hold settlements, and what a bank paid, to the lines that name them."""
     after = 0
     while True:
-        async with context.app.db.connect() as db:
-            page = await matches.settlements(db, one.source, after, SETTLEMENTS_MAX)
-        if page:
-            await _settle_page(context, one, page, terms, counts)
-            after = page[-1].entry_id
+        # Read as they are settled: of two runs that each saw a settlement open, one would settle it again.
+        async with context.app.work("finance.settlements") as work:
+            await statements.lock(work.db, one.source)
+            page = await matches.settlements(work.db, one.source, after, SETTLEMENTS_MAX)
+            if not page:
+                return
+            settled, raised = await _settle_page(context, work, one, page, terms)
+        counts.settled, counts.late = counts.settled + settled[0], counts.late + settled[1]
+        _count(counts, raised)
+        after = page[-1].entry_id
         if len(page) < SETTLEMENTS_MAX:
             return
 
 
 async def _settle_page(
-    context: Context, one: Run, page: Sequence[Settlement], terms: Terms, counts: Counts
-) -> None:
-    async with context.app.work("finance.settlements") as work:
-        free = await matches.lock(work.db, [line.entry_id for line in page])
-        good = [line for line in page if line.entry_id in free]
-        done = [line for line in good if _adds_up(line, terms.tolerance_micros)]
-        due = terms.today - (terms.due_days + 1) * ONE_DAY
-        apart = [
-            Found(
-                0, line.entry_id, MatchRule.SETTLEMENT, ExceptionKind.SETTLEMENT,
-                abs(line.sum_micros) - abs(line.amount_micros), line.day,
-            )
-            for line in good
-            if line not in done and line.day <= due and line.status != EntryStatus.BROKEN
-        ]  # fmt: skip
-        rule = MatchRule.SETTLEMENT
-        moves = [Move(line.entry_id, EntryStatus.MATCHED, 0, rule) for line in done]
-        await matches.move(work.db, [*moves, *(move for pair in apart for move in _moves(pair))])
-        await matches.settle(work.db, one.source, done)
-        zeros = [0 for _ in done]
-        counts.late += await matches.end_late(work.db, zeros, [line.entry_id for line in done])
-        raised = await _raise(context, work, one, apart)
-    counts.settled += len(done)
-    _count(counts, raised)
+    context: Context, work: UnitOfWork, one: Run, page: Sequence[Settlement], terms: Terms
+) -> tuple[tuple[int, int], list[ExceptionKind]]:
+    """Settle a page; how many are settled, how many exceptions ended by that, and the new ones."""
+    free = await matches.lock(work.db, [line.entry_id for line in page])
+    good = [line for line in page if line.entry_id in free]
+    whole = [line for line in good if _adds_up(line, terms.tolerance_micros)]
+    # One of each number: the next run finds that for another one nothing is left.
+    done = list({(line.book, line.settle_no): line for line in reversed(whole)}.values())
+    due = terms.today - (terms.due_days + 1) * ONE_DAY
+    apart = [
+        Found(
+            0, line.entry_id, MatchRule.SETTLEMENT, ExceptionKind.SETTLEMENT,
+            _apart(line), line.day,
+        )
+        for line in good
+        if line not in whole and line.day <= due and line.status != EntryStatus.BROKEN
+    ]  # fmt: skip
+    rule = MatchRule.SETTLEMENT
+    moves = [Move(line.entry_id, EntryStatus.MATCHED, 0, rule) for line in done]
+    await matches.move(work.db, [*moves, *(move for pair in apart for move in _moves(pair))])
+    await matches.settle(work.db, one.source, done)
+    zeros = [0 for _ in done]
+    late = await matches.end_late(work.db, zeros, [line.entry_id for line in done])
+    return (len(done), late), await _raise(context, work, one, apart)
+
+
+def _apart(line: Settlement) -> int:
+    """What it moved beyond its lines, as they are signed: files write settlements with either sign."""
+    more = abs(line.amount_micros) - abs(line.sum_micros)
+    return more if (line.sum_micros or line.amount_micros) > 0 else -more
 
 
 def _adds_up(line: Settlement, tolerance_micros: int) -> bool:

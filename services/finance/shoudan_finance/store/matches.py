@@ -135,6 +135,14 @@ ON CONFLICT (ours_id, theirs_id) WHERE {UNDECIDED} DO NOTHING
 RETURNING kind
 """)
 
+# Whether another one of the same book has settled a line already, or what settled it: who pays twice pays for
+# nothing. A settler that was corrected, or parted from its lines, counts no more.
+_SETTLED: Final = f"""EXISTS (
+        SELECT FROM entry p WHERE p.entry_id = e.settle_id AND e.settle_id NOT IN (0, s.entry_id)
+            AND p.status = {literal(EntryStatus.MATCHED)} AND (p.book = s.book OR EXISTS (
+                SELECT FROM entry q WHERE q.entry_id = p.settle_id
+                    AND p.settle_id NOT IN (0, s.entry_id) AND q.book = s.book
+                    AND q.status = {literal(EntryStatus.MATCHED)})))"""
 # The lines of a supplier that name a settlement, and the line of the bank that paid it.
 _SETTLEMENTS = statement(f"""
 SELECT s.entry_id, s.book, s.settle_no, s.amount_micros, s.day, s.status,
@@ -144,13 +152,14 @@ CROSS JOIN LATERAL (
     SELECT count(*) AS lines, coalesce(sum(e.amount_micros), 0)::bigint AS sum_micros FROM entry e
     WHERE e.source = s.source AND e.settle_no = s.settle_no AND e.settle_no <> ''
         AND e.book = {literal(Book.THEIRS)} AND e.kind NOT IN ({_SUMS}) AND e.{LIVE}
-        AND e.outcome = {literal(Outcome.SUCCESS)}
+        AND e.outcome = {literal(Outcome.SUCCESS)} AND NOT {_SETTLED}
 ) l
 CROSS JOIN LATERAL (
     SELECT coalesce(max(e.entry_id), 0) AS paid_id FROM entry e
     WHERE e.source = s.source AND e.settle_no = s.settle_no AND e.settle_no <> ''
         AND e.book = {literal(Book.THEIRS)} AND e.kind = {literal(EntryKind.SETTLEMENT)} AND e.{LIVE}
         AND s.book = {literal(Book.BANK)} AND abs(e.amount_micros) = abs(s.amount_micros)
+        AND NOT {_SETTLED}
 ) p
 WHERE s.source = :source AND s.entry_id > :after AND s.{UNMATCHED} AND s.match_id = 0
     AND s.kind IN ({_SUMS})
