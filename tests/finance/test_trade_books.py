@@ -11,6 +11,7 @@ from grpc import aio
 from shoudan.finance.v1 import trade_service_pb2 as pb
 from shoudan.pay.v1 import ledger_service_pb2 as ledger_pb
 from shoudan_finance import trade_books
+from shoudan_finance.store import days
 from shoudan_finance.store import trades as store
 from shoudan_kit.rpc.refusal import refused_from_rpc
 from tests.finance.harness import FinanceHarness
@@ -216,3 +217,27 @@ async def test_a_day_that_order_refuses_is_asked_for_again(
     assert await refused(harness.trades(day)) == "TRADE_DAY_INCOMPLETE"
     harness.orders.refuses = False
     assert (await harness.agreed(day)).trades == 0
+
+
+async def test_days_that_differ_for_long_keep_no_new_day_waiting(harness: FinanceHarness) -> None:
+    """A hundred of them, or of any number that a look takes."""
+    trades = (
+        "INSERT INTO trade_day (day, status, trades, page_token, apart, what, create_time)"
+        " VALUES ($1, $2, 0, '', $3, $4, now()) ON CONFLICT DO NOTHING"
+    )
+    books = (
+        "INSERT INTO finance_day (day, status, accounts, movements, debits_micros, credits_micros,"
+        " close_time, create_time, digest, what)"
+        " VALUES ($1, $2, 0, 0, 0, 0, now(), now(), '', $3) ON CONFLICT DO NOTHING"
+    )
+    for at in range(3):
+        what = "" if at == 2 else "a trade"
+        status = FILLING if at == 2 else DIFFERS
+        day = date(1980, 1, 1 + at)
+        await harness.sql(trades, day, status, 0 if at == 2 else 1, what)
+        await harness.sql(books, day, status, what)
+    async with harness.context.app.db.connect() as db:
+        assert date(1980, 1, 3) in await store.unproved(db, 2)
+        assert date(1980, 1, 3) in await days.incomplete(db, 2)
+    for table in ("trade_day", "finance_day"):
+        await harness.sql(f"DELETE FROM {table} WHERE day < $1", date(1981, 1, 1))

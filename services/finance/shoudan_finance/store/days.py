@@ -77,9 +77,14 @@ FROM {unnest(**types(FINANCE_DAY, *names_of(Closed)))}
 ON CONFLICT DO NOTHING RETURNING day
 """)
 _LAST = statement("SELECT day FROM finance_day ORDER BY day DESC LIMIT 1")
-_OPEN = statement(f"""
-SELECT day FROM finance_day WHERE status IN ({OPEN}) ORDER BY day LIMIT :most
-""")
+# Of each status apart, so that days that differ for long keep no new one from being filled.
+_OPEN = statement(
+    " UNION ALL ".join(
+        f"(SELECT day FROM finance_day WHERE status IN ({OPEN}) AND status = {literal(one)}"
+        " ORDER BY day LIMIT :most)"
+        for one in sorted(DAY.states - DAY.final)
+    )
+)
 # Whole seconds; none without such a day.
 _WAITS = statement(f"""
 SELECT extract(epoch FROM shoudan_now() - close_time)::bigint FROM finance_day
@@ -120,7 +125,7 @@ async def last(db: AsyncConnection) -> date | None:
 
 
 async def incomplete(db: AsyncConnection, most: int) -> list[date]:
-    """Days that are not complete, oldest first."""
+    """Days that are not complete, the oldest of each status, at most `most` of each."""
     return list((await db.execute(_OPEN, {"most": most})).scalars())
 
 

@@ -89,9 +89,14 @@ WHERE f.day > CAST(:after AS date) ORDER BY f.day LIMIT :most
 ON CONFLICT DO NOTHING RETURNING day
 """)
 _LAST = statement("SELECT day FROM trade_day ORDER BY day DESC LIMIT 1")
-_OPEN = statement(f"""
-SELECT day FROM trade_day WHERE status IN ({TRADES_OPEN}) ORDER BY day LIMIT :most
-""")
+# Of each status apart, so that days that differ for long keep no new one from being fetched.
+_OPEN = statement(
+    " UNION ALL ".join(
+        f"(SELECT day FROM trade_day WHERE status IN ({TRADES_OPEN}) AND status = {literal(one)}"
+        " ORDER BY day LIMIT :most)"
+        for one in sorted(TRADE_DAY.states - TRADE_DAY.final)
+    )
+)
 _GET = statement(f"SELECT {_DAY.of()} FROM trade_day WHERE day = CAST(:day AS date)")
 _PAGE = statement(f"""
 SELECT {_DAY.of()} FROM trade_day WHERE day > CAST(:after AS date) ORDER BY day LIMIT :most
@@ -182,7 +187,7 @@ async def last(db: AsyncConnection) -> date | None:
 
 
 async def unproved(db: AsyncConnection, most: int) -> list[date]:
-    """Days that do not agree yet, oldest first."""
+    """Days that do not agree yet, the oldest of each status, at most `most` of each."""
     return list((await db.execute(_OPEN, {"most": most})).scalars())
 
 
