@@ -55,6 +55,19 @@ async def test_a_folder_is_read_once_by_name_and_what_is_still_written_waits(
     assert await imported(harness, "folder") == ["a.csv", "b.csv", "new.csv"]
 
 
+async def test_a_folder_that_is_never_emptied_still_gives_its_new_files(
+    harness: FinanceHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "FILES_MAX", 3)
+    place = Watched("plain-csv", source="full", folder=str(tmp_path), pattern="*.csv")
+    fetcher = Fetcher(harness.context)
+    for day in range(1, 6):
+        put(tmp_path, f"{day:02d}.csv", file_of((f"d{day}", day)), LONG_AGO + day)
+        put(tmp_path, f"{day:02d}.txt", b"another's", LONG_AGO + 10 + day)
+        await fetcher.look(place)
+    assert await imported(harness, "full") == [f"{day:02d}.csv" for day in range(1, 6)]
+
+
 async def test_a_file_that_is_refused_is_counted_and_stops_no_other(
     harness: FinanceHarness, tmp_path: Path
 ) -> None:

@@ -26,7 +26,9 @@ from shoudan_finance.templates import Watched
 from shoudan_kit import log, metrics
 from shoudan_kit.db.errors import survived
 
-FILES_MAX: Final = 1_000  # of one place, the oldest names first
+# Of one place, those that changed last; what is read may stay there, some files a day for years.
+FILES_MAX: Final = 20_000
+LISTED_MAX: Final = 200_000  # names of one place that fit its pattern
 QUIET_S: Final = 60  # a file that changed since is still being written
 CONNECT_S: Final = 20
 LOOK_S: Final = 600.0
@@ -52,8 +54,8 @@ class Listed:
 class Folder(Protocol):
     """A folder, wherever it is."""
 
-    async def files(self) -> list[Listed]:
-        """What lies in it."""
+    async def files(self, pattern: str) -> list[Listed]:
+        """What lies in it under names that fit, at most LISTED_MAX."""
         ...
 
     async def read(self, name: str, most: int) -> bytes:
@@ -67,16 +69,18 @@ class LocalFolder:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    async def files(self) -> list[Listed]:
+    async def files(self, pattern: str) -> list[Listed]:
         """What lies in it; links are followed nowhere."""
-        return await asyncio.to_thread(self._files)
+        return await asyncio.to_thread(self._files, pattern)
 
-    def _files(self) -> list[Listed]:
+    def _files(self, pattern: str) -> list[Listed]:
         found: list[Listed] = []
         for one in self._path.iterdir():
-            if one.is_file() and not one.is_symlink():
+            if fnmatch.fnmatchcase(one.name, pattern) and one.is_file() and not one.is_symlink():
                 stat = one.stat()
                 found.append(Listed(one.name, stat.st_size, int(stat.st_mtime)))
+                if len(found) == LISTED_MAX:
+                    break
         return found
 
     async def read(self, name: str, most: int) -> bytes:
@@ -94,14 +98,15 @@ class RemoteFolder:
     def __init__(self, client: asyncssh.SFTPClient, path: str) -> None:
         self._client, self._path = client, path.rstrip("/")
 
-    async def files(self) -> list[Listed]:
+    async def files(self, pattern: str) -> list[Listed]:
         """What lies in it."""
         found: list[Listed] = []
         async for one in self._client.scandir(self._path or "/"):
             name, attrs = str(one.filename), one.attrs
-            if attrs.type == FILEXFER_TYPE_REGULAR and "/" not in name:
+            fits = "/" not in name and fnmatch.fnmatchcase(name, pattern)
+            if attrs.type == FILEXFER_TYPE_REGULAR and fits:
                 found.append(Listed(name, attrs.size or 0, attrs.mtime or 0))
-                if len(found) > FILES_MAX:
+                if len(found) == LISTED_MAX:
                     break
         return found
 
@@ -142,7 +147,7 @@ class Fetcher:
     async def look(self, place: Watched) -> None:
         """Import what is new. Raises OSError, asyncssh.Error when the place cannot be looked at."""
         async with asyncio.timeout(LOOK_S), _opened(place) as folder:
-            files = sorted(await folder.files(), key=lambda one: one.name)[:FILES_MAX]
+            files = _newest(place, await folder.files(place.pattern))
             read = self._read.setdefault(place.name, set())
             for one in self._wanted(place, files):
                 await self._fetch(place, folder, one)
@@ -155,13 +160,7 @@ class Fetcher:
     def _wanted(self, place: Watched, files: Sequence[Listed]) -> list[Listed]:
         quiet_s = int(time.time()) - QUIET_S
         read = self._read.get(place.name, set())
-        return [
-            one
-            for one in files
-            if one not in read
-            and one.changed_s <= quiet_s
-            and fnmatch.fnmatchcase(one.name, place.pattern)
-        ]
+        return [one for one in files if one not in read and one.changed_s <= quiet_s]
 
     async def _fetch(self, place: Watched, folder: Folder, one: Listed) -> None:
         try:
@@ -193,6 +192,14 @@ class Fetcher:
             existed=found.existed,
             statement_id=found.statement.statement_id,
         )
+
+
+def _newest(place: Watched, files: list[Listed]) -> list[Listed]:
+    """Those that changed last come first: a process that begins reads all of a place once more."""
+    files.sort(key=lambda one: (-one.changed_s, one.name))
+    if left := files[FILES_MAX:]:
+        _log.error("statement_files_left", place=place.name, files=len(left))
+    return files[:FILES_MAX]
 
 
 async def fetch_forever(context: Context) -> None:
