@@ -188,6 +188,42 @@ def test_a_number_that_a_spreadsheet_rounded_is_no_number() -> None:
     )
 
 
+class Endless(io.RawIOBase):
+    """A file without an end of a line, or of a row, that says how much of it was read."""
+
+    def __init__(self, piece: bytes) -> None:
+        self.piece, self.given = piece, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = (self.piece * (size // len(self.piece) + 1))[:size]
+        self.given += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("piece", [b"x", b"1,", b'"a\n",'], ids=["cell", "cells", "lines"])
+def test_a_row_without_an_end_is_refused_before_it_is_memory(piece: bytes) -> None:
+    file = Endless(piece)
+    lines = Reading(file, OWN["plain-csv"], "sup1", 2**30).lines()
+    assert isinstance(next(lines), Wrong)
+    assert file.given < 2**21
+
+
+def test_a_footer_that_promises_a_row_below_and_has_none_is_wrong() -> None:
+    fixed = Template(
+        name="f",
+        columns={"our_no": "1-4", "amount": "5-12", "time": "13-31"},
+        format="fixed",
+        footer=Footer("T", rows_cell=1, below=True),
+    )
+    assert why(b"T\n", fixed) == [(1, "says  rows, 0 are here")]
+
+
 def test_a_bomb_is_not_unpacked() -> None:
     bomb = io.BytesIO()
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:

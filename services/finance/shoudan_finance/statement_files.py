@@ -21,6 +21,7 @@ from shoudan_finance.templates import Template
 CELL_MAX: Final = 1024  # characters
 CELLS_MAX: Final = 200  # of one row
 LINE_BYTES_MAX: Final = 16_384
+ROW_CHARS_MAX: Final = 2 * CELLS_MAX * CELL_MAX  # of a CSV, quotes and all
 ROUNDED_FROM: Final = 10**15  # a spreadsheet keeps fifteen digits of a number
 ZIP_FILES_MAX: Final = 500
 ZIP_RATIO_MAX: Final = 200  # a workbook of our own bills packs to a tenth
@@ -103,8 +104,10 @@ def _unpacked(file: IO[bytes], most: int) -> io.BufferedReader:
 def _csv(file: io.BufferedReader, template: Template) -> Iterator[tuple[int, list[str]]]:
     text = io.TextIOWrapper(file, encoding=template.encoding, newline="")
     csv.field_size_limit(4 * CELL_MAX)
-    reader = csv.reader(text, delimiter=template.delimiter)
+    lines = _Lines(text)
+    reader = csv.reader(lines, delimiter=template.delimiter)
     while True:
+        lines.left = ROW_CHARS_MAX
         try:
             cells = next(reader)
         except StopIteration:
@@ -113,8 +116,35 @@ def _csv(file: io.BufferedReader, template: Template) -> Iterator[tuple[int, lis
             raise FileWrong(reader.line_num + 1, f"is not written in {template.encoding}") from None
         except csv.Error as error:
             raise FileWrong(reader.line_num, f"is no CSV: {error}") from None
+        except _RowTooLong:
+            raise FileWrong(
+                reader.line_num + 1, f"has more than {ROW_CHARS_MAX} characters"
+            ) from None
         if any(cells):
             yield reader.line_num, _checked(reader.line_num, cells)
+
+
+class _RowTooLong(Exception):
+    """A row that is longer than its cells may be, with or without ends of lines."""
+
+
+class _Lines:
+    """Lines of a text, of which a row may have `left` characters: a file without lines is no memory."""
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self._text, self.left = text, 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(self.left + 1)
+        self.left -= len(line)
+        if self.left < 0:
+            raise _RowTooLong
+        if not line:
+            raise StopIteration
+        return line
 
 
 def _fixed(file: io.BufferedReader, template: Template) -> Iterator[tuple[int, list[str]]]:

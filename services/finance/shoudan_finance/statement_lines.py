@@ -186,7 +186,7 @@ class Reading:
         if footer.below:
             row_no, cells = next(self._rows, (row_no, list[str]()))
         if self._template.format == "fixed":
-            cells = cells[0].split()
+            cells = cells[0].split() if cells else []
         counted = self.counted
         if footer.rows_cell:
             said = _at(cells, footer.rows_cell)
