@@ -10,6 +10,7 @@ from grpc import aio
 
 from shoudan.finance.v1 import bill_service_pb2 as pb
 from shoudan_finance import bill_links
+from shoudan_finance.store import bill_links as store
 from shoudan_kit.rpc.refusal import refused_from_rpc
 from tests.finance.harness import FinanceHarness
 from tests.finance.test_trade_books import refused
@@ -44,7 +45,9 @@ async def gone(harness: FinanceHarness, token: str) -> str:
     return found.reason.removeprefix("ERROR_REASON_")
 
 
-async def test_a_link_gives_the_file_until_it_expires(harness: FinanceHarness) -> None:
+async def test_a_link_gives_the_file_until_it_expires(
+    harness: FinanceHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     key = await harness.ledger.account(10 * YUAN)
     day = await harness.close_day()
     waiting = pb.GetBillLinkRequest(
@@ -65,6 +68,10 @@ async def test_a_link_gives_the_file_until_it_expires(harness: FinanceHarness) -
     past = "UPDATE bill_link SET expire_time = expire_time - $1::interval"
     await harness.sql(past, timedelta(seconds=61))
     assert await gone(harness, one.token) == "BILL_LINK_NOT_FOUND"
+    again = "INSERT INTO bill_link SELECT digest || $1, bill_id, create_time, expire_time FROM bill_link"
+    for mark in (b"1", b"2"):
+        await harness.sql(again, mark)
+    monkeypatch.setattr(store, "PURGED_MAX", 3)  # links may be made faster than days are followed
     await bill_links.purge(harness.context)
     assert await harness.sql("SELECT digest FROM bill_link") == []
 

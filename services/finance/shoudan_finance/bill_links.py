@@ -72,9 +72,11 @@ async def download(context: Context, token: str) -> AsyncIterator[tuple[int, byt
 
 
 async def purge(context: Context) -> None:
-    """Delete tokens that have expired, some at a time."""
-    async with context.app.work("finance.purge_links") as work:
-        await store.purge(work.db)
+    """Delete tokens that have expired, some at a time, until none is left."""
+    more = True
+    while more:
+        async with context.app.work("finance.purge_links") as work:
+            more = await store.purge(work.db)
 
 
 def _digest(token: str) -> bytes:

@@ -54,7 +54,7 @@ async def ask(context: Context, spec: Spec) -> Bill:
         bill = await store.find(work.db, spec)
         assert bill is not None, "it was there or has been added"
         if bill.status is BillStatus.FAILED:
-            await store.move(work.db, bill.bill_id, BillEvent.AGAIN)
+            await store.move(work.db, bill.bill_id, bill.attempt, BillEvent.AGAIN)
         if bill.status is not BillStatus.PUBLISHED:
             _add_make(work, bill.bill_id)
     return await get(context, bill.bill_id)
@@ -122,7 +122,7 @@ async def make(context: Context, task: Task[MakeBill]) -> None:
         task.retry_after(SOON_S, "another process makes it")
         return
     except (BillInvalid, Refusal) as error:
-        await _fail(context, task, bill, error)
+        await _fail(context, task, (bill.bill_id, attempt), error)
         return
     faults.hit("finance.bill_whole")
     await _publish(context, task, bill, attempt, made)
@@ -138,13 +138,17 @@ async def _publish(
 
 
 async def _fail(
-    context: Context, task: Task[MakeBill], bill: Bill, error: BillInvalid | Refusal
+    context: Context, task: Task[MakeBill], making: tuple[int, int], error: BillInvalid | Refusal
 ) -> None:
     what = error.reason if isinstance(error, Refusal) else str(error)
-    _log.error("bill_failed", bill_id=bill.bill_id, what=what)
     async with context.app.work("finance.fail_bill") as work:
-        await store.move(work.db, bill.bill_id, BillEvent.FAILED, what)
-        work.tasks.finish(task)
+        failed = await store.move(work.db, *making, BillEvent.FAILED, what)
+        if failed:
+            work.tasks.finish(task)
+    if failed:
+        _log.error("bill_failed", bill_id=making[0], what=what)
+    else:
+        task.retry_after(SOON_S, "another process makes it")
 
 
 # ------------------------------------------------------------ by themselves

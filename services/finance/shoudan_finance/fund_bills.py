@@ -113,12 +113,13 @@ def sum_cells(one: AccountSum) -> list[str]:
 async def accounts(context: Context, whose: Whose, first: date, last: date) -> list[Account]:
     """The accounts of a bill, by kind, number and id: those of `eid` that ever moved, or all that moved then.
 
-    Raises BillInvalid when there are none, or more than a bill may have.
+    One that never moved has none, and a bill without rows. Raises BillInvalid when none of a kind moved, or
+    more than a bill may have.
     """
     async with context.app.db.connect() as db:
         found = await facts.accounts(db, whose.ident, whose.eid, first, last)
     kept = [one for one in found if one.groups.startswith(whose.groups)]
-    if not kept:
+    if not kept and not whose.eid:
         raise BillInvalid("there is no such account")
     if len(found) >= facts.ACCOUNTS_MAX:
         raise BillInvalid(f"more than {facts.ACCOUNTS_MAX} accounts moved: bill each channel")

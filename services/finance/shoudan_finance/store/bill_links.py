@@ -37,6 +37,6 @@ async def find(db: AsyncConnection, digest: bytes) -> int | None:
     return (await db.execute(_FIND, {"digest": digest})).scalar_one_or_none()
 
 
-async def purge(db: AsyncConnection) -> None:
-    """Delete tokens that have expired."""
-    await db.execute(_PURGE, {"most": PURGED_MAX})
+async def purge(db: AsyncConnection) -> bool:
+    """Delete tokens that have expired, at most PURGED_MAX; whether there may be more."""
+    return (await db.execute(_PURGE, {"most": PURGED_MAX})).rowcount == PURGED_MAX

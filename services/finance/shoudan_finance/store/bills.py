@@ -124,7 +124,8 @@ RETURNING bill_id
 """)
 _MOVE = statement("""
 UPDATE bill SET status = :status, what = :what
-WHERE bill_id = :bill_id AND status = ANY(CAST(:sources AS smallint[])) RETURNING bill_id
+WHERE bill_id = :bill_id AND attempt = :attempt AND status = ANY(CAST(:sources AS smallint[]))
+RETURNING bill_id
 """)
 _READ = statement("""
 SELECT number, body FROM bill_piece
@@ -214,10 +215,13 @@ async def publish(db: AsyncConnection, bill_id: int, attempt: int, made: Publish
     return (await db.execute(_PUBLISH, binds)).first() is not None
 
 
-async def move(db: AsyncConnection, bill_id: int, event: BillEvent, what: str = "") -> bool:
-    """It failed, or is made again; False when it is beyond that."""
+async def move(
+    db: AsyncConnection, bill_id: int, attempt: int, event: BillEvent, what: str = ""
+) -> bool:
+    """It failed, or is made again; False when it is beyond that, or another process makes it."""
     binds = {
         "bill_id": bill_id,
+        "attempt": attempt,
         "status": BILL.target(event),
         "sources": list(BILL.sources(event)),
         "what": what[:TEXT_MAX],
