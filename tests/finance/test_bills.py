@@ -20,15 +20,7 @@ from shoudan.finance.v1 import bill_service_pb2 as pb
 from shoudan.finance.v1 import bill_service_pb2_grpc as stubs
 from shoudan.finance.v1 import events_pb2
 from shoudan.pay.v1 import ledger_service_pb2 as ledger_pb
-from shoudan_finance import (
-    bill_commands,
-    bill_files,
-    bill_making,
-    bill_pieces,
-    bills,
-    events,
-    trade_bills,
-)
+from shoudan_finance import bill_commands, bill_files, bill_pieces, bills, events, trade_bills
 from shoudan_finance.bill_files import HEADER, SUMS, BillInvalid
 from shoudan_finance.bill_sheets import safe
 from shoudan_finance.store.bills import Spec
@@ -220,32 +212,6 @@ async def test_a_bill_of_a_kind_has_every_account_of_it_that_moved(billed: Bille
         one.account_id: one.closing_micros for one in of_kind
     }
     assert await refused_make(billed, eid="", groups="") == "FIELD_INVALID"
-
-
-async def test_a_channel_that_never_moved_has_a_bill_without_rows(billed: Billed) -> None:
-    one = await billed.published(eid="new-channel", groups="down_")
-    assert one.rows == 0
-    text = (await content(billed.stub, one.bill_id)).decode()
-    assert list(csv.reader(text.splitlines())) == [list(HEADER), list(SUMS)]
-
-
-async def test_a_process_that_was_held_up_fails_no_bill_that_another_makes(
-    billed: Billed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made, calls = bill_making.make, list[int]()
-
-    async def held_up(context: Any, bill: Any, keep: Any) -> Any:
-        calls.append(bill.bill_id)
-        if len(calls) > 1:
-            return await made(context, bill, keep)
-        await billed.harness.sql(
-            "UPDATE bill SET attempt = attempt + 1 WHERE bill_id = $1", bill.bill_id
-        )
-        raise BillInvalid("what it read is not so any more")
-
-    monkeypatch.setattr(bill_making, "make", held_up)
-    found = await billed.published(bom=True)
-    assert calls == [found.bill_id] * 2
 
 
 async def refused_make(billed: Billed, **more: Any) -> str:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from shoudan.order.v1 import audit_service_pb2 as audit_pb
 from shoudan_order import commands
+from shoudan_order.store import goods as store
 from shoudan_signing import goofish
 from tests.gateway.goofish_platform import (
     APP_ID,
@@ -199,6 +200,31 @@ async def test_who_subscribes_no_more_is_called_no_more(platform: Platform) -> N
 
     await eventually(no_task)
     assert platform.told_of("501") == []
+
+
+async def test_a_change_between_the_look_and_its_end_is_told(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its writer found the task of this round waiting, and made none."""
+    harness = platform.harness
+    wish = {"goods_type": 1, "goods_no": "501", "token": "w-5", "notify_url": platform.url}
+    assert await platform.ask("goods/change/subscribe", wish) == OK
+    due, looks = store.due, list[str]()
+
+    async def a_moment_before(db: Any, channel_no: str, most: int) -> list[store.Due]:
+        looks.append(channel_no)
+        return [] if len(looks) == 1 else await due(db, channel_no, most)
+
+    monkeypatch.setattr(store, "due", a_moment_before)
+    await harness.apply(
+        down_products=[down_product(product_id=501, shelf_id=11, sell_discount_ppm=920_000)]
+    )
+    await eventually(lambda: acknowledged(harness, 501))
+    assert len(platform.told_of("501")) == 1
+    monkeypatch.undo()
+    await harness.apply(down_products=[down_product(product_id=501, shelf_id=11)])
+    await eventually(lambda: acknowledged(harness, 501))
+    await end(platform, wish)
 
 
 async def test_given_up_callbacks_are_listed_shown_and_sent_again_by_an_operator(

@@ -39,7 +39,8 @@ async def notify(context: Context, task: Task[kinds.GoodsStep]) -> None:
     channel_no = task.payload.channel_no
     channel = context.catalogue.down_channels.get(channel_no)
     done: list[Tried] = []
-    if channel is not None and channel.enabled and goods_notifies.speaks(channel):
+    called = channel is not None and channel.enabled and goods_notifies.speaks(channel)
+    if channel is not None and called:
         async with context.app.db.connect() as db:
             found = await store.due(db, channel_no, CALLS_MAX)
         room = asyncio.Semaphore(AT_ONCE_MAX)
@@ -52,9 +53,9 @@ async def notify(context: Context, task: Task[kinds.GoodsStep]) -> None:
         await catalogue_store.hold(work.db)
         if done:
             await store.tried(work.db, done)
-        if not await store.is_due(work.db, channel_no) or not done:
+        if not called or not await store.is_due(work.db, channel_no):
             work.tasks.finish(task)
-        elif len(failed) < len(done):
+        elif len(failed) < len(done) or not done:  # none was due, and one changed meanwhile
             task.retry_after(0)
         else:
             task.retry_after(_wait_s(context, failed), failed[0].answer)
