@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 from grpc import aio
 
 from shoudan.finance.v1 import bill_service_pb2 as pb
-from shoudan_finance import bill_links
+from shoudan_finance import bill_links, bill_making
+from shoudan_finance.bill_files import HEADER, SUMS, BillInvalid
 from shoudan_finance.store import bill_links as store
 from shoudan_kit.rpc.refusal import refused_from_rpc
 from tests.finance.harness import FinanceHarness
@@ -74,6 +76,44 @@ async def test_a_link_gives_the_file_until_it_expires(
     monkeypatch.setattr(store, "PURGED_MAX", 3)  # links may be made faster than days are followed
     await bill_links.purge(harness.context)
     assert await harness.sql("SELECT digest FROM bill_link") == []
+
+
+async def test_a_channel_that_never_moved_has_a_bill_without_rows(harness: FinanceHarness) -> None:
+    await harness.ledger.account(10 * YUAN)
+    day = await harness.close_day()
+    await harness.completed(day)
+    one = await linked(harness, eid="new-channel", groups="down_", first_day=str(day))
+    assert one.bill.rows == 0
+    _, body = await fetched(harness, one.token)
+    assert list(csv.reader(body.decode().splitlines())) == [list(HEADER), list(SUMS)]
+
+
+async def test_a_process_that_was_held_up_fails_no_bill_that_another_makes(
+    harness: FinanceHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await harness.ledger.account(10 * YUAN)
+    day = await harness.close_day()
+    await harness.completed(day)
+    made, calls = bill_making.make, list[int]()
+
+    async def held_up(context: Any, bill: Any, keep: Any) -> Any:
+        calls.append(bill.bill_id)
+        if len(calls) > 1:
+            return await made(context, bill, keep)
+        await harness.sql("UPDATE bill SET attempt = attempt + 1 WHERE bill_id = $1", bill.bill_id)
+        raise BillInvalid("what it read is not so any more")
+
+    monkeypatch.setattr(bill_making, "make", held_up)
+    asked = pb.MakeBillRequest(kind="fund", ident="oms", eid=key.eid, first_day=str(day))
+    bill = (await harness.bill_stub.MakeBill(asked)).bill
+
+    async def published() -> bool:
+        found = (await harness.bill_stub.GetBill(pb.GetBillRequest(bill_id=bill.bill_id))).bill
+        assert found.status != pb.BILL_STATUS_FAILED
+        return found.status == pb.BILL_STATUS_PUBLISHED
+
+    await eventually(published)
+    assert calls == [bill.bill_id] * 2
 
 
 @pytest.mark.parametrize("token", ["", "x", "t" * 43, "t" * 65, "账单"])
