@@ -104,8 +104,8 @@ def milliseconds(moment: datetime) -> int:
 
 
 def first_of(moment: datetime) -> int:
-    """The smallest id made at this moment or later."""
-    return max(0, milliseconds(moment)) << TIME_SHIFT
+    """The smallest id made at this moment or later; the greatest there is for one after all ids."""
+    return min(max(0, milliseconds(moment)) << TIME_SHIFT, _MAX)
 
 
 def id_of(text: str) -> int | None:

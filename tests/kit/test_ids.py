@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoudan_kit.clock import TurnedClock
+from shoudan_kit.db import pages
 from shoudan_kit.ids import (
     EPOCH,
     NODE_MAX,
@@ -15,6 +16,7 @@ from shoudan_kit.ids import (
     START_BITS,
     TAKE_MAX,
     IdMaker,
+    first_of,
     id_of,
     node_of,
     time_of,
@@ -127,6 +129,13 @@ def test_an_id_is_read_as_long_as_ids_are_made():
         made = IdMaker(7, TurnedClock(datetime(year, 1, 1, tzinfo=UTC))).next()
         assert id_of(str(made)) == made
     assert id_of(str(2**63 - 1)) == 2**63 - 1
+
+
+def test_a_moment_after_all_ids_has_the_greatest():
+    for year in (2200, 9999):
+        assert first_of(datetime(year, 1, 1, tzinfo=UTC)) == 2**63 - 1
+    assert pages.end_id(datetime.max.replace(tzinfo=UTC)) == 2**63 - 1
+    assert pages.first_id(datetime.min.replace(tzinfo=UTC)) == 0
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "1.0", " 1", "\u0661", str(2**63), "9" * 5000])

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db.text_statements import statement
-from shoudan_kit.ids import first_of
+from shoudan_kit.ids import EPOCH, first_of
 
 T = TypeVar("T")
 
@@ -27,6 +27,7 @@ NUMBERED_MAX: Final = 100_000
 ID_MAX: Final = 2**63 - 1
 # A number is made a moment before its row, by another clock than the row's time.
 APART: Final = timedelta(days=1)
+AFTER_ALL: Final = datetime(2200, 1, 1, tzinfo=UTC)  # no number is made so late
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +53,12 @@ class Page(Generic[T]):
 
 def first_id(moment: datetime | None) -> int:
     """The smallest number a row of this moment or later may have; 0 without one."""
-    return 0 if moment is None else first_of(moment - APART)
+    return 0 if moment is None else first_of(max(moment, EPOCH) - APART)
 
 
 def end_id(moment: datetime | None) -> int:
     """No row before this moment has this number or a greater one; ID_MAX without one."""
-    return ID_MAX if moment is None else first_of(moment + APART)
+    return ID_MAX if moment is None else first_of(min(moment, AFTER_ALL) + APART)
 
 
 def edge(table: str, key: str, where: str = "true", *, walk: int = WALK_MAX) -> TextClause:

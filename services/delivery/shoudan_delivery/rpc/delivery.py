@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import cast
 
 import msgspec
@@ -18,7 +19,7 @@ from shoudan_delivery.rpc.bounds import ID_MAX, bounded, newest_before, page_siz
 from shoudan_delivery.states import Status
 from shoudan_delivery.store.rows import Delivery, Incident, Key, NewDelivery
 from shoudan_delivery.store.suppliers import DeliveryFilter
-from shoudan_kit.ids import EPOCH, TIME_SHIFT
+from shoudan_kit.ids import first_of
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.shielded import shielded
 
@@ -161,8 +162,7 @@ class DeliveryServicer(pb_grpc.DeliveryServiceServicer):
 # ---------------------------------------------------------------- in
 def _first_id(when: Timestamp) -> int:
     """The least number made at or after `when`."""
-    epoch_ms = int(EPOCH.timestamp() * 1000)
-    return max(0, when.ToMilliseconds() - epoch_ms) << TIME_SHIFT
+    return first_of(when.ToDatetime(UTC))
 
 
 def _key(key: pb.DeliveryKey) -> Key:
