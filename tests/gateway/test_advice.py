@@ -40,6 +40,17 @@ def test_a_refusal_without_its_facts_is_worded_all_the_same(reason: str) -> None
     assert "{" not in answer.body["data"]
 
 
+@pytest.mark.parametrize("field", ["page_token", "page"])
+def test_a_page_that_is_none_is_named_as_the_channel_named_it(field: str) -> None:
+    facts = {"field": field, "why": "not given by the page before"}
+    failure = Refused(
+        StatusCode.INVALID_ARGUMENT, "order.shoudan", "ERROR_REASON_FIELD_INVALID", facts
+    )
+    answer = oms.refuse(failure, Inbound("GET", "/order/list", {"page": "x"}), False)
+    assert isinstance(answer.body, dict)
+    assert answer.body["message"] == "输入参数有误:page 应为上一页返回的next_page"
+
+
 def test_what_is_refused_in_the_same_words_has_the_same_code() -> None:
     codes: dict[str, set[str]] = {}
     for reason, (_, _, text) in oms.REFUSALS.items():

@@ -109,7 +109,7 @@ async def test_a_channel_that_does_not_sign_as_it_must_gets_no_bill(
 @pytest.mark.parametrize(
     "asked",
     ["bill_date=2026-13-01", "bill_date=2026", "bill_date=2026-W01-1", "bill_date=20260101",
-     "bill_date=0001-01", "bill_date=1999-12-31", "bill_date=2026-11-29&format=doc",
+     "bill_date=0001-01", "bill_date=9999-12", "bill_date=1999-12-31", "bill_date=2026-11-29&format=doc",
      "bill_date=2026-11-29&format=xlsx&excel=1", ""],
 )  # fmt: skip
 async def test_what_is_no_bill_is_refused_in_the_protocols_words(

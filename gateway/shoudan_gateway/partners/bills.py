@@ -32,6 +32,7 @@ FILES: Final = "/bill/file"
 FORMATS: Final = {"csv": ("csv", False), "csv.gz": ("csv", True), "xlsx": ("xlsx", False)}
 MONTH_CHARS: Final = 7
 FIRST_DAY: Final = date(2000, 1, 1)  # nothing ended before
+LAST_DAY: Final = date(2999, 12, 31)
 GROUPS: Final = "down_"  # a supplier's or member's accounts may have the same number
 
 DATE: Final = Field("bill_date", "", "账单日期 yyyy-MM-dd，或月份 yyyy-MM", Text(10))
@@ -75,7 +76,7 @@ def _days(text: str) -> tuple[date, date]:
     """The day, or the first and last day of the month. Raises Malformed."""
     month = len(text) == MONTH_CHARS
     first = day_of(f"{text}-01" if month else text)
-    if first is None or first < FIRST_DAY:
+    if first is None or not FIRST_DAY <= first <= LAST_DAY:
         raise Malformed("bill_date", ParameterError.UNREADABLE, "应为 yyyy-MM-dd 或 yyyy-MM")
     return first, first.replace(
         day=calendar.monthrange(first.year, first.month)[1]

@@ -97,6 +97,9 @@ REFUSALS: Final = {
     "ERROR_REASON_CARDS_UNREADABLE": (950, 400, "卡密暂时无法读取，请联系我方"),
 }
 
+# What services call the parameter that says where a page begins.
+PAGES: Final = frozenset({"page_token", "page"})
+
 PARAMETER_ERRORS: Final = {
     ParameterError.MISSING: "不能为空",
     ParameterError.REPEATED: "重复",
@@ -146,7 +149,10 @@ class Facts(dict[str, str]):
 
 def _facts(request: Inbound, given: Mapping[str, str]) -> Facts:
     """What a refusal says, and what was asked. Not `|`: of a subclass it makes a plain dict."""
-    return Facts({**request.params, **given})
+    facts = Facts({**request.params, **given})
+    if facts["field"] in PAGES:
+        facts.update(field="page", why="应为上一页返回的next_page")
+    return facts
 
 
 def refused(failure: Refused, request: Inbound, legacy: bool) -> Outbound:
