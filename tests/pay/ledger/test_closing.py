@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import text
@@ -53,6 +54,17 @@ async def eventually_closed(harness: LedgerHarness, day: date) -> pb.LedgerDay:
 
     await eventually(found, 20)
     return next(one for one in await closed(harness) if one.day == day.isoformat())
+
+
+async def test_a_process_with_another_cut_does_not_wait_for_the_end_of_the_day_before(
+    harness: LedgerHarness,
+) -> None:
+    """The task that closes days stays as it is when processes begin anew: it comes again soon."""
+    waits: list[float] = []
+    await closing.close_due(
+        harness.process.app, cast("Any", SimpleNamespace(retry_after=waits.append))
+    )
+    assert 0 < waits[0] <= closing.LOOK_S
 
 
 async def test_a_day_is_closed_when_it_is_over_and_takes_nothing_more(
