@@ -104,6 +104,8 @@ FORGED: list[Any] = [
     body({"product": "sku", "version": "1"}),
     body({"product": "x" * 65, "version": "1", "price": "1"}),
     body({**ONE, "effective_time": "tomorrow"}),
+    body({**ONE, "effective_time": "0001-01-01 00:00:00"}),
+    body({**ONE, "effective_time": "9999-12-31 23:59:59"}),
     body(ONE, {**ONE, "price": "-1"}),
     body(*[ONE] * 501),
     {"channel_no": "up", "products": ["sku"]},

@@ -16,6 +16,8 @@ STOCK_MAX: Final = 10**12
 VERSION_MAX: Final = 2**63 - 1
 PRODUCTS_MAX: Final = 500  # of one notify
 TIME: Final = "%Y-%m-%d %H:%M:%S"
+YEAR_MIN: Final = 2000
+YEAR_MAX: Final = 2999
 
 
 def stated_price(
@@ -45,8 +47,16 @@ def stated_price(
         version=version,
         price_micros=price_micros,
         available=available,
-        from_time=datetime.strptime(start, TIME).replace(tzinfo=BEIJING) if start else None,
+        from_time=_from(start) if start else None,
     )
+
+
+def _from(text: str) -> datetime:
+    """From when a price is in force. ValueError for what is no time, or one that no clock of ours shows."""
+    moment = datetime.strptime(text, TIME).replace(tzinfo=BEIJING)
+    if not YEAR_MIN <= moment.year <= YEAR_MAX:
+        raise ValueError("a time of another age")
+    return moment
 
 
 def _available(stock: str, status: str) -> bool | None:
