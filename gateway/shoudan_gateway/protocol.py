@@ -298,6 +298,13 @@ class SignedCall(msgspec.Struct, frozen=True):
     sign: str
 
 
+class Facts(dict[str, str]):
+    """The facts of a refusal; one that is not there shows as nothing rather than failing the answer."""
+
+    def __missing__(self, name: str) -> str:
+        return ""
+
+
 Authenticate = Callable[[Inbound, "Endpoint[Any, Any]"], Inbound]
 Role = Literal["channel", "supplier", "internal", "test", "public"]
 Failure = Refused | Malformed | Problem

@@ -21,6 +21,7 @@ from shoudan_gateway.partners.oms import BOTH
 from shoudan_gateway.protocol import (
     Batch,
     Endpoint,
+    Facts,
     Failure,
     Field,
     Inbound,
@@ -79,8 +80,8 @@ def refuse(failure: Failure, request: Inbound, legacy: bool) -> Outbound:
         )
         return oms.error(code, 406 if code == 406 else 400, f"输入参数:{name}{what}", legacy)
     code, status, text = REFUSALS[failure.reason]
-    facts = oms.Facts(request.params) | dict(failure.metadata) | _in_fen(failure.metadata)
-    return oms.error(code, status, text.format_map(oms.Facts(facts)), legacy)
+    facts = Facts(request.params) | dict(failure.metadata) | _in_fen(failure.metadata)
+    return oms.error(code, status, text.format_map(Facts(facts)), legacy)
 
 
 def _in_fen(facts: Mapping[str, str]) -> Values:

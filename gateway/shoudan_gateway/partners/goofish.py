@@ -20,6 +20,7 @@ from shoudan_gateway.protocol import (
     Batch,
     Call,
     Endpoint,
+    Facts,
     Failure,
     Field,
     GatewayError,
@@ -97,13 +98,6 @@ GATEWAY_ERRORS: Final = {
 BROKEN_TEXT: Final = "系统异常({trace})"
 # Whatever becomes of an order that was begun: asked again, it says so.
 UNKNOWN: Final = frozenset({GatewayError.NO_ANSWER, GatewayError.BROKEN})
-
-
-class Facts(dict[str, str]):
-    """The facts of a refusal; one that is not there shows as nothing rather than failing the answer."""
-
-    def __missing__(self, name: str) -> str:
-        return ""
 
 
 def refuse(failure: Failure, request: Inbound, _: bool) -> Outbound:

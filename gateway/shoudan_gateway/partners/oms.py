@@ -15,6 +15,7 @@ from shoudan_gateway.parameters import BODY, QUERY
 from shoudan_gateway.protocol import (
     Batch,
     Endpoint,
+    Facts,
     Failure,
     Field,
     GatewayError,
@@ -138,13 +139,6 @@ def error(code: int, status: int, message: str, legacy: bool) -> Outbound:
     if legacy:
         return Outbound(code, {"data": data})
     return Outbound(status, {"code": code, "message": message, "data": data})
-
-
-class Facts(dict[str, str]):
-    """The facts of a refusal; one that is not there shows as nothing rather than failing the answer."""
-
-    def __missing__(self, name: str) -> str:
-        return ""
 
 
 def _facts(request: Inbound, given: Mapping[str, str]) -> Facts:

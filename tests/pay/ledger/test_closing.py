@@ -6,7 +6,7 @@ import asyncio
 from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -61,9 +61,8 @@ async def test_a_process_with_another_cut_does_not_wait_for_the_end_of_the_day_b
 ) -> None:
     """The task that closes days stays as it is when processes begin anew: it comes again soon."""
     waits: list[float] = []
-    await closing.close_due(
-        harness.process.app, cast("Any", SimpleNamespace(retry_after=waits.append))
-    )
+    task: Any = SimpleNamespace(retry_after=waits.append)
+    await closing.close_due(harness.process.app, task)
     assert 0 < waits[0] <= closing.LOOK_S
 
 
