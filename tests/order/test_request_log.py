@@ -87,6 +87,8 @@ async def test_pages_hold_every_request_once_and_every_loss_once(log: Any) -> No
     ids, lost, pages = await all_of(log, wanted(page_size=5))
     assert ids == [f"id{at * 10 + i}" for at in range(4) for i in range(3)]
     assert (lost, pages) == (0 + 1 + 2 + 3, 3)
+    # Nor is it said twice by pages that end where blocks do.
+    assert [(await all_of(log, wanted(page_size=size)))[:2] for size in (3, 6, 2)] == [(ids, 6)] * 3
 
 
 async def test_a_page_reads_so_many_blocks_and_says_where_it_goes_on(

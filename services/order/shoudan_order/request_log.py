@@ -95,12 +95,16 @@ def _read(wanted: Wanted, blocks: Sequence[Block]) -> Page:
     found: list[Request] = []
     lost = 0
     for block in blocks:
+        # The page that begins in the middle of a block follows one that said what is missing beside it.
         skipped = wanted.at if block.block_no == wanted.block_no else 0
+        begun = len(found)
         lost += 0 if skipped else block.lost_count
         for at, one in enumerate(_unpacked(block)):
             if at < skipped or not wanted.fits(one):
                 continue
             if len(found) == wanted.most:
+                if begun == wanted.most and not skipped:  # the next page begins with this block
+                    return Page(found, block.block_no, 0, lost - block.lost_count)
                 return Page(found, block.block_no, at, lost)
             found.append(one)
     more = len(blocks) == BLOCKS_MAX
