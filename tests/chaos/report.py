@@ -13,11 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from tests.chaos.history import OK, History
 from tests.chaos.plan import Plan
+from tests.system import invariants
 
 if TYPE_CHECKING:
     from tests.chaos.run import Run
+    from tests.chaos.stage import Stage
 
 SHOWN_MAX = 50
+KEPT = {
+    "order": ("oms_order_info", "oms_order_delivery", "event", "task"),
+    "delivery": ("vds_order_info", "vds_order_exp"),
+    "pay": ("account_record",),
+}
 ROOT = Path(__file__).parents[2]
 
 
@@ -164,10 +171,21 @@ def _event(line: str) -> str:
     ].strip()
 
 
-def keep(logs: Path, history: History, folder: Path, plan: Plan) -> None:
-    """Everything to find out from why a law was broken."""
+def keep(logs: Path, history: History, folder: Path, plan: Plan) -> Path:
+    """Everything to find out from why a law was broken; the folder."""
     place = folder / f"{plan.tier}-{plan.seed}"
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(logs, place)
     history.write(place / "history.jsonl")
     (place / "plan.json").write_text(json.dumps(plan.as_dict(), indent=1), "utf-8")
+    return place
+
+
+async def keep_rows(stage: Stage, place: Path) -> None:
+    """The tables that tell how orders came to where they are, a JSON object a line."""
+    for service, tables in KEPT.items():
+        for table in tables:
+            rows = await invariants.rows_of(
+                stage, service, f"SELECT row_to_json(t) AS row FROM {table} t"
+            )
+            (place / f"{table}.jsonl").write_text("\n".join(one["row"] for one in rows), "utf-8")

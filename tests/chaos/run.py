@@ -82,7 +82,8 @@ class Run:
                 await clients.close()
                 self.errors = report.errors_of(stage.home / "logs")
                 if self.violations or sys.exc_info()[0]:
-                    report.keep(stage.home / "logs", self.history, folder, self.plan)
+                    place = report.keep(stage.home / "logs", self.history, folder, self.plan)
+                    await report.keep_rows(stage, place)
 
     async def _live(self, stage: Stage, partner: Partner) -> None:
         assert self.nemesis is not None

@@ -155,7 +155,10 @@ class Sweep:
             num=1,
             rechage_account=f"10001100000{life.tail}",
         )
-        if life.refund and await until(lambda: self.count(_DELIVERED, no), END_S, every_s=0.05):
+        delivered = partial(self.count, _DELIVERED, no)
+        if hurried and life.refund and not await until(delivered, HURRY_S, every_s=0.05):
+            await self.hurry()
+        if life.refund and await until(delivered, END_S, every_s=0.05):
             refund = {**common, "refund_no": f"r-{no}", "refund_num": 1}
             placed = placed and await self.again(f"/refund/{life.refund}", **refund)
         ends = list(life.ends)

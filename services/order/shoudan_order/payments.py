@@ -131,7 +131,9 @@ async def _paid(
     voided: set[int],
 ) -> None:
     """10 -> 20, with the deliveries of what is bound here. Tasks of orders that do not move end, too."""
-    paid = [orders[t.payload.order_id] for t in tasks if t.payload.order_id not in voided]
+    # An order's step may be there twice, made anew after a death: it is bound once.
+    ids = dict.fromkeys(t.payload.order_id for t in tasks)
+    paid = [orders[order_id] for order_id in ids if order_id not in voided]
     bound = _bind_now(context, paid)
     async with context.app.work("order.pay") as work:
         moved = await store.advance_paid(work.db, bound.paid, orders, bound.parts)
