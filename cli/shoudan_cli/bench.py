@@ -72,6 +72,9 @@ def lifecycle(
     replicas: Annotated[
         int, typer.Option(min=1, max=4, help="Processes of each service and of the gateway.")
     ] = 1,
+    rules: Annotated[
+        bool, typer.Option("--rules", help="With risk rules, stated prices, suppliers by outcome.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     compare: Annotated[
         Path | None,
@@ -84,7 +87,7 @@ def lifecycle(
     from shoudan_cli import bench_lifecycle
     from shoudan_cli.bench_layout import Layout
 
-    layout = Layout(shards, channels, replicas)
+    layout = Layout(shards, channels, replicas, rules)
     before = _read(compare) if compare is not None else None
     figures = _measured(bench_lifecycle.bench(seconds, in_flight, _say, layout, rate))
     if as_json:

@@ -1,4 +1,4 @@
-"""What a benched system is made of: how many shards, channels and processes."""
+"""What a benched system is made of: how many shards, channels and processes, under which rules."""
 
 from __future__ import annotations
 
@@ -23,11 +23,16 @@ _MAP: Final = 'epoch = 1\nshards = {0}\n[[ranges]]\nshards = "0-{1}"\nserver = "
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One database for each service with all `shards` of it; orders take turns among the channels."""
+    """One database for each service with all `shards` of it; orders take turns among the channels.
+
+    `rules`: orders state the most they accept, are counted by rules that refuse beyond a bound, and go to
+    the supplier with the best outcome of those whose class their line does not forbid.
+    """
 
     shards: int = 1
     channels: int = 1
     replicas: int = 1
+    rules: bool = False
 
     @property
     def names(self) -> Sequence[str]:
@@ -56,9 +61,12 @@ class Layout:
     def catalogue(self, folder: Path) -> Path:
         """The demonstration with all channels, each like the first one; written into `folder`."""
         source = demo_catalogue()
-        if self.channels == 1:
+        if self.channels == 1 and not self.rules:
             return source
         document: Any = yaml.safe_load(source.read_text("utf-8"))
+        if self.rules:
+            for line in document["lines"]:
+                line |= {"route_policy": "outcome", "forbid_supplier_classes": ["slow"]}
         channels: list[Any] = document["down_channels"]
         (first,) = (one for one in channels if one["channel_no"] == FIRST)
         for number, name in enumerate(self.names[1:], _NUMBERS):

@@ -15,6 +15,8 @@ from typing import Any, Final, cast
 import aiohttp
 import orjson
 
+from shoudan.order.v1 import risk_service_pb2 as risk
+from shoudan.order.v1 import risk_service_pb2_grpc as risk_grpc
 from shoudan.pay.v1 import ledger_service_pb2 as pay
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
 from shoudan_cli.bench_layout import Layout
@@ -36,6 +38,24 @@ CREDIT_MICROS: Final = 10**15
 PGBENCH_CLIENTS: Final = 32
 PGBENCH_SCALE: Final = 10
 ONE: Final = Layout()
+STATED: Final = "&max_amount=198"  # 安全价: what a product of the bench sells for
+_MOST: Final = 1_000_000_000  # far beyond what a bench orders: counted, never refused
+RULES: Final = (
+    risk.RiskRule(
+        rule_id="bench-account",
+        per=risk.RiskRule.PER_ACCOUNT,
+        within=risk.RiskRule.WITHIN_DAY,
+        count_max=_MOST,
+        enabled=True,
+    ),
+    risk.RiskRule(
+        rule_id="bench-product",
+        per=risk.RiskRule.PER_PRODUCT,
+        within=risk.RiskRule.WITHIN_MONTH,
+        amount_max_micros=_MOST * 1_000_000,
+        enabled=True,
+    ),
+)
 OWN: Final = (*SERVICES, GATEWAY, "postgres", "nats")
 
 COMPLETE: Final = """
@@ -178,6 +198,9 @@ async def _fill(clients: Clients, layout: Layout) -> None:
             credit_micros=CREDIT_MICROS,
         )
         await clients.call("pay", pay_grpc.LedgerServiceStub, "UpdateAccount", message)
+    for rule in RULES if layout.rules else ():
+        wanted = risk.SetRuleRequest(rule=rule, by="bench", reason="measured")
+        await clients.call("order", risk_grpc.RiskServiceStub, "SetRule", wanted)
 
 
 async def _load(
@@ -191,6 +214,8 @@ async def _load(
     ]
     in_flight, rate = map(str, asked)
     words = [",".join(gateways), in_flight, ",".join(layout.names), rate]
+    if layout.rules:
+        words.append(STATED)
     argv = [sys.executable, "-m", "shoudan_cli.load", *words]
     child = Child.spawn(argv, env=system.env, output=output)
     await asyncio.sleep(WARM_S)

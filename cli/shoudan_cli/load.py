@@ -117,9 +117,11 @@ class Load:
         in_flight_max: int,
         channels: Sequence[str],
         rate: float = 0,
+        stated: str = "",
     ) -> None:
         self._gateways = [urlsplit(one) for one in gateway_urls]
         self._in_flight_max, self._rate = in_flight_max, rate
+        self._stated = stated.encode()  # more of what every order says, of a query
         self._due: deque[bytes] = deque()
         self._channels = [one.encode() for one in channels]
         self._prefix = f"b{time.time_ns() // 1_000_000:x}".encode()
@@ -138,8 +140,8 @@ class Load:
         port = int(server.sockets[0].getsockname()[1])
         self._query = (
             b"&line_id=1&carrier_no=ZSH&invoice_type=1&num=1&face=200&amount=198&rechage_account="
-            b"100011000000000&notify_url=http://127.0.0.1:%d/ HTTP/1.1\r\nHost: %s\r\n\r\n"
-            % (port, self._gateways[0].netloc.encode())
+            b"100011000000000%s&notify_url=http://127.0.0.1:%d/ HTTP/1.1\r\nHost: %s\r\n\r\n"
+            % (self._stated, port, self._gateways[0].netloc.encode())
         )
         for number in range(min(self._in_flight_max, CONNECTIONS_MAX)):
             await self._connect(self._gateways[number % len(self._gateways)])
@@ -236,13 +238,13 @@ def percentile(samples: list[float], part: float) -> float:
 
 
 async def _main(
-    gateway_urls: str, in_flight_max: int, channels: str, rate: float
+    gateway_urls: str, in_flight_max: int, channels: str, rate: float, stated: str
 ) -> dict[str, Any]:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    load = Load(gateway_urls.split(","), in_flight_max, channels.split(","), rate)
+    load = Load(gateway_urls.split(","), in_flight_max, channels.split(","), rate, stated)
     tally = await load.run(stop)
     return {
         "placed": tally.placed,
@@ -255,5 +257,6 @@ async def _main(
 
 
 if __name__ == "__main__":
-    measured = uvloop.run(_main(sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4])))
+    urls, most, names, each_s, *more = sys.argv[1:]
+    measured = uvloop.run(_main(urls, int(most), names, float(each_s), "".join(more)))
     sys.stdout.buffer.write(orjson.dumps(measured) + b"\n")

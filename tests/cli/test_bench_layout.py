@@ -54,6 +54,16 @@ def test_each_channel_sells_what_the_first_one_sells(tmp_path: Path) -> None:
     assert len({one.product_id for one in sold}) == len(layout.names)
 
 
+def test_with_rules_every_line_chooses_by_outcome(tmp_path: Path) -> None:
+    found = load(
+        Layout(rules=True).catalogue(tmp_path), {"SHOUDAN_SANDBOX_URL": "http://127.0.0.1:1"}
+    )
+    plain = load(Layout().catalogue(tmp_path), {"SHOUDAN_SANDBOX_URL": "http://127.0.0.1:1"})
+    assert {one.route_policy for one in found.lines} == {"outcome"}
+    assert {one.route_policy for one in plain.lines} != {"outcome"}
+    assert [one.line_id for one in found.lines] == [one.line_id for one in plain.lines]
+
+
 def test_a_repeat_of_an_order_goes_to_the_same_channel() -> None:
     load = Load(["http://127.0.0.1:1"], 9, ["a", "b", "c"])
     numbers = [load._next() for _ in range(6)]
