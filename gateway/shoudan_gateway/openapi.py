@@ -84,6 +84,8 @@ def _operation(
         "responses": _responses(partner, endpoint, found),
     }
     if isinstance(endpoint, Endpoint):
+        if endpoint.ending is not None:
+            operation["deprecated"] = True
         operation |= _with_examples(_parameters(endpoint, method), found, method)
     return operation
 

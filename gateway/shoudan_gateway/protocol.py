@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from email.utils import format_datetime
 from enum import Enum, StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
@@ -13,6 +15,7 @@ from google.protobuf.message import Message
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from shoudan_gateway.config import GatewaySettings
+from shoudan_kit.clock import BEIJING
 from shoudan_kit.credentials.fetched import FetchedSecrets
 from shoudan_kit.limits.rates import Drawn, Rate
 from shoudan_kit.rpc.refusal import Refused
@@ -260,6 +263,24 @@ class Stream(msgspec.Struct, frozen=True):
 Call = Batch | Unary | Stream
 
 
+class Ending(msgspec.Struct, frozen=True):
+    """A call that is to end: since when callers are to leave it, and when it is gone."""
+
+    since: date
+    sunset: date
+
+    def headers(self) -> dict[str, str]:
+        """What every answer says of it. Source: RFC 9745, RFC 8594."""
+        begin, end = (
+            datetime.combine(day, time(), BEIJING).astimezone(UTC)
+            for day in (self.since, self.sunset)
+        )
+        return {
+            "Deprecation": f"@{int(begin.timestamp())}",
+            "Sunset": format_datetime(end, usegmt=True),
+        }
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint(Generic[Q, A]):
     """One documented URL: how to read it, what to call, how to answer."""
@@ -278,6 +299,7 @@ class Endpoint(Generic[Q, A]):
     body: Mapping[str, Any] | None = None  # JSON schema of the body of a raw one, for OpenAPI
     aliases: tuple[str, ...] = ()  # other paths that mean the same
     body_bytes_max: int = 2**20
+    ending: Ending | None = None  # of one that is to be taken away
 
 
 class Sink(msgspec.Struct, frozen=True):

@@ -148,6 +148,8 @@ class Gateway:
         inbound = Inbound(request.method, path, query=query, path_params=names, base_url=base_url)
         try:
             inbound, answer = await self._answer(request, route, inbound)
+            if route is not None and isinstance(route.endpoint, Endpoint) and route.endpoint.ending:
+                answer = msgspec.structs.replace(answer, headers=route.endpoint.ending.headers())
         finally:
             if isinstance(connection, Connection):
                 connection.answering = False

@@ -6,17 +6,19 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 
-from shoudan_gateway import answers
+from shoudan_gateway import answers, partners
 from shoudan_gateway.openapi import document
 from shoudan_gateway.partners import load
-from shoudan_gateway.protocol import Caller, Endpoint, Inbound, Malformed
+from shoudan_gateway.protocol import Caller, Ending, Endpoint, Inbound, Malformed
 from shoudan_order import notify_words
 from shoudan_order.states import NotifyStatus, OrderStatus
 from shoudan_order.store.rows import NotifyRow
@@ -244,3 +246,25 @@ def test_every_answer_has_a_schema_that_its_examples_fit() -> None:
 )
 def test_a_schema_is_what_all_recordings_are(values: list[Any], schema: dict[str, Any]) -> None:
     assert answers.schema_of(values, {}) == schema
+
+
+async def test_a_call_that_is_to_end_says_so_in_every_answer(
+    open_gateway: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ending = Ending(since=date(2027, 1, 1), sunset=date(2028, 1, 1))
+    channel = PARTNERS["channel"]
+    ends = tuple(
+        replace(one, ending=ending) if one.path == "/order/query" else one
+        for one in channel.endpoints
+    )
+    partner = msgspec.structs.replace(channel, endpoints=ends)
+    monkeypatch.setattr(partners, "load", lambda: {**PARTNERS, "channel": partner})
+    front = await open_gateway()
+    for path, marked in (("/order/query", True), ("/refund/query", False)):
+        async with front.http.get(f"{front.url}{path}?channel_no=test") as answer:
+            assert answer.headers.get("Deprecation") == ("@1798732800" if marked else None)
+            assert ("Sunset" in answer.headers) is marked
+            if marked:
+                assert answer.headers["Sunset"] == "Fri, 31 Dec 2027 16:00:00 GMT"
+    operation = document([partner])["paths"]["/order/query"]["get"]
+    assert operation["deprecated"] is True
