@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from shoudan_cli import document as configuration
 from shoudan_delivery.protocols import answers, cards, default
+from shoudan_delivery.store.rows import Unreadable as NotTheProtocol
 from shoudan_erp_ingest import normalising, signatures
 from shoudan_erp_ingest.bodies import Unreadable
 from shoudan_finance.statement_files import FileTooLarge, FileWrong
@@ -213,6 +214,11 @@ def test_what_once_broke_programs_is_read_or_refused(name: str) -> None:
     for value in ALONE[id(parser.given)]:
         with suppress(*parser.refusals):
             parser.call(value)
+
+
+@pytest.mark.parametrize("body", [b'{"a":' * 5_000, b"[" * 100_000], ids=["objects", "lists"])
+def test_an_answer_nested_without_an_end_is_unreadable(body: bytes) -> None:
+    assert isinstance(default.read(200, {}, body), NotTheProtocol)
 
 
 @given(st.integers(0, 2**53 // money.STEP))

@@ -70,7 +70,10 @@ def read(status: int, headers: Mapping[str, str], body: bytes) -> Reply | Unread
         return Unreadable(f"HTTP {status}")
     try:
         return _documented(headers, body) or _reply(answers.fields(headers, body))
-    except ValueError as error:  # of the charset, the JSON, its shape or the amount
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # of the charset, the JSON, its shape or the amount
         return Unreadable(f"not the documented JSON ({type(error).__name__})")
 
 
