@@ -254,6 +254,7 @@ class DownChannel(Row):
     card_key: str = ""
     shelf_url: str = ""
     shelf_events: list[Literal["price", "stock", "shelf"]] = []
+    notice_url: str = ""
     shelves: list[DownShelf] = []
 
 

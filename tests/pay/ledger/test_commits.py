@@ -21,7 +21,7 @@ from shoudan_kit.db.text_statements import watched
 from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.rpc.refusal import Refused
 from shoudan_pay.app import SERVICE
-from shoudan_pay.ledger import events
+from shoudan_pay.ledger import accounts, events
 from tests.pay.ledger.harness import YUAN, LedgerHarness, deduct, posting, reason, refusal_of, told
 from tests.pay.ledger.invariants import broken
 from tests.poll import eventually
@@ -201,12 +201,56 @@ async def test_a_balance_running_low_is_told_once_until_it_has_recovered(
     assert [row.subject for row in found] == [events.LOW, events.RECOVERED, events.LOW]
     alert = events_pb2.BalanceAlert.FromString(found[-1].body)
     assert (alert.balance_micros, alert.threshold_micros) == (35 * YUAN, 50 * YUAN)
+    assert (alert.ident, alert.seq, alert.low) == (key.ident, 6, True)
+    listed = [
+        one for one in (await told(harness.stub.ListAlerts(pb.ListAlertsRequest()))).alerts
+        if one.account_id == account.account_id
+    ]
+    assert [(one.key, one.low, one.seq, one.balance_micros) for one in listed] == [
+        (key, True, 6, 35 * YUAN)
+    ]
+    assert listed[0].HasField("crossed_time")
     gone = await told(harness.stub.SetAlert(pb.SetAlertRequest(key=key, remove=True, **limits)))
     assert not gone.threshold_micros
     sql = "SELECT before, after FROM audit_log WHERE action LIKE '%/SetAlert' ORDER BY id DESC LIMIT 2"
     with_one, without = {"thresholds_micros": [50 * YUAN]}, {"thresholds_micros": []}
     found = [tuple(map(orjson.loads, row)) for row in await rows(owner, sql)]
     assert found == [(with_one, without), (without, with_one)]
+
+
+async def test_what_left_an_account_is_reckoned_from_the_last_day_or_from_as_many_records(
+    harness: LedgerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await harness.account(100 * YUAN)
+    kind = pb.CHANGE_TYPE_BALANCE_FLAT
+    for micros in (-30, 5, -12):
+        await harness.post(posting(key, micros * YUAN, change_type=kind))
+    request = pb.GetSpendingRequest(key=key)
+    spent = await told(harness.stub.GetSpending(request))
+    assert (spent.spent_micros, spent.window_s) == (42 * YUAN, 86_400)
+    assert (spent.balance_micros, spent.credit_micros) == (63 * YUAN, 0)
+    monkeypatch.setattr(accounts, "SPENT_RECORDS_MAX", 2)
+    spent = await told(harness.stub.GetSpending(request))
+    assert spent.spent_micros == 12 * YUAN
+    assert 1 <= spent.window_s < 600
+
+
+async def test_thresholds_are_listed_page_by_page(harness: LedgerHarness) -> None:
+    key = await harness.account(100 * YUAN)
+    for yuan in (10, 20, 30):
+        await told(harness.stub.SetAlert(pb.SetAlertRequest(key=key, threshold_micros=yuan * YUAN)))
+    found: list[int] = []
+    token = ""
+    while True:
+        request = pb.ListAlertsRequest(page_size=2, page_token=token)
+        page = await told(harness.stub.ListAlerts(request))
+        found += [one.threshold_micros for one in page.alerts if one.key == key]
+        token = page.next_page_token
+        if not token:
+            break
+    assert found == [10 * YUAN, 20 * YUAN, 30 * YUAN]
+    with pytest.raises(aio.AioRpcError):
+        await harness.stub.ListAlerts(pb.ListAlertsRequest(page_token="x"))
 
 
 async def test_each_group_is_told_once_and_repeats_are_not(

@@ -53,6 +53,7 @@ class DownChannel:
     card_key: str = ""
     shelf_url: str = ""
     shelf_events: tuple[str, ...] = ()
+    notice_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)

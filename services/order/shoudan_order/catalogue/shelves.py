@@ -123,10 +123,11 @@ def problems(row: Any) -> Iterator[str]:
     """What is wrong with what a channel is notified of."""
     if not isinstance(row, DownChannel):
         return
-    url = row.shelf_url
-    named = url.lower().startswith(("http://", "https://")) and url.isprintable()
-    if url and not (named and len(url) <= URL_CHARS_MAX):
-        yield "shelf_url is not an http or https URL"
+    for name in ("shelf_url", "notice_url"):
+        url: str = getattr(row, name)
+        named = url.lower().startswith(("http://", "https://")) and url.isprintable()
+        if url and not (named and len(url) <= URL_CHARS_MAX):
+            yield f"{name} is not an http or https URL"
     if len(row.shelf_events) != len(set(row.shelf_events) & EVENTS):
         yield "shelf_events is not price, stock or shelf, each once"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, timedelta
 from typing import Any, Final, cast
 
@@ -11,7 +12,8 @@ from shoudan.order.v1 import order_service_pb2 as order_pb
 from shoudan_kit.ids import id_of
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.shielded import shielded
-from shoudan_order import cancels, self_service
+from shoudan_order import cancels, channel_notices, self_service
+from shoudan_order.channel_notices import Notice
 from shoudan_order.context import Context
 from shoudan_order.refusals import FieldInvalid
 from shoudan_order.rpc import refunds
@@ -25,6 +27,8 @@ PAGE_DEFAULT: Final = 100
 PAGE_MAX: Final = 500
 NOTIFIES_MAX: Final = 100
 PERIOD_MAX: Final = timedelta(days=31)
+NOTICE_KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,96}", re.ASCII)
+NOTICE_BYTES_MAX: Final = 16_384
 
 
 class ChannelServicer(grpc_pb.ChannelServiceServicer):
@@ -98,11 +102,29 @@ class ChannelServicer(grpc_pb.ChannelServiceServicer):
             notify=_notify(found) if found is not None else None, resent=resent
         )
 
+    async def SendNotice(
+        self, request: pb.SendNoticeRequest, context: RpcContext
+    ) -> pb.SendNoticeResponse:
+        """Once, to the channel's address."""
+        result, answer = await channel_notices.send(self._context, _notice(request))
+        return pb.SendNoticeResponse(
+            result=cast("pb.NoticeResult.ValueType", int(result)), answer=answer
+        )
+
 
 # ---------------------------------------------------------------- in
 def _texts(*texts: tuple[str, str, int, int]) -> None:
     if problem := text_problem(texts, ""):
         raise problem
+
+
+def _notice(request: pb.SendNoticeRequest) -> Notice:
+    _texts(("channel_no", request.channel_no, 1, KEY_CHARS_MAX))
+    if NOTICE_KEY.fullmatch(request.key) is None:
+        raise FieldInvalid("key", "1 to 96 letters, digits, _ and -")
+    if len(request.body) > NOTICE_BYTES_MAX:
+        raise FieldInvalid("body", f"at most {NOTICE_BYTES_MAX} bytes")
+    return Notice(request.channel_no, request.key, request.body)
 
 
 def _key(request: Any, *, request_chars_min: int = 1) -> tuple[str, str]:

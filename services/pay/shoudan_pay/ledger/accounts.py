@@ -21,10 +21,12 @@ from shoudan_pay.ledger.refusals import AccountLocked, AccountNotFound
 from shoudan_pay.ledger.states import ACCOUNT, AccountEvent, AccountStatus
 from shoudan_pay.ledger.store import accounts as store
 from shoudan_pay.ledger.store import records as record_store
-from shoudan_pay.ledger.store.accounts import AccountChange, NewAccount
+from shoudan_pay.ledger.store.accounts import AccountChange, NewAccount, Spent, Watched
 from shoudan_pay.refusals import AmountInvalid, FieldInvalid
 
 ALERTS_MAX = 16
+SPENT_S = 86_400
+SPENT_RECORDS_MAX = 100_000  # read to say what left an account
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +159,9 @@ async def set_alert(
         raise FieldInvalid("threshold_micros", f"an account has at most {ALERTS_MAX}")
     low = account.balance_micros < threshold_micros
     alert = Alert(account.account_id, threshold_micros, hysteresis_micros, low)
-    await store.set_alert(db, alert)
-    crossed = [Crossing(alert, account.balance_micros)] if low and not known else []
+    crossing = Crossing(alert, account.balance_micros, account.seq)
+    await store.set_alert(db, crossing)
+    crossed = [crossing] if low and not known else []
     now = await store.alerts(db, [account.account_id])
     describe("account", "/".join(key), _thresholds(there), _thresholds(now))
     return account, now, crossed
@@ -245,6 +248,17 @@ class Accounts:
             )
             events.crossed(work.events, crossed, {account.account_id: account})
         return there
+
+    async def watched(self, after: tuple[int, int], most: int) -> list[Watched]:
+        """Thresholds behind one, by account and threshold."""
+        async with self._app.db.connect() as db:
+            return await store.watched(db, after, most)
+
+    async def spending(self, key: Key) -> tuple[Account, Spent]:
+        """An account, and what left it within the last day. Refuses: AccountNotFound."""
+        async with self._app.db.connect() as db:
+            account = await get(db, key)
+            return account, await store.spent(db, account, SPENT_S, SPENT_RECORDS_MAX)
 
     async def unwatch(self, key: Key, threshold_micros: int) -> Sequence[Alert]:
         """Like `remove_alert`."""

@@ -199,6 +199,7 @@ class Crossing:
 
     alert: Alert
     balance_micros: int
+    seq: int  # of the record that did; the account's last one when a threshold is set
 
 
 @dataclass(frozen=True, slots=True)

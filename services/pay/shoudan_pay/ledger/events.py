@@ -161,6 +161,9 @@ def crossed(
             eid=account.eid,
             balance_micros=crossing.balance_micros,
             threshold_micros=alert.threshold_micros,
+            ident=account.ident,
+            seq=crossing.seq,
+            low=alert.low,
         )
         shown = micros_to_yuan(crossing.balance_micros), micros_to_yuan(alert.threshold_micros)
         events.add(

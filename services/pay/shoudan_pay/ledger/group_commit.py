@@ -173,7 +173,7 @@ async def _watch(work: UnitOfWork, accounts: Mapping[int, Account], new: Sequenc
         return
     crossed: list[Crossing] = []
     for alert in await account_store.alerts(work.db, list(touched)):
-        balances = (r.balance_micros for r in new if r.account_id == alert.account_id)
+        balances = ((r.balance_micros, r.seq) for r in new if r.account_id == alert.account_id)
         crossed += crossings(alert, balances)
     if crossed:
         await account_store.mark_alerts(work.db, changed(crossed))

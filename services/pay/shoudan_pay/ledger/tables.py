@@ -244,9 +244,16 @@ ACCOUNT_ALERT = Table(
     column("threshold_micros", BigInteger, "tell when the balance falls below", key=True),
     column("hysteresis_micros", BigInteger, "quiet until it has risen this far above again"),
     column("low", Boolean, "published as low, and not yet as recovered"),
+    column(
+        "crossed_seq",
+        BigInteger,
+        "seq of the record with which it was crossed last, or after which it was set",
+        server_default=text("0"),
+    ),
+    moment("crossed_time", "when that was, if it is known", null=True),
     CheckConstraint("hysteresis_micros >= 0", name="hysteresis"),
     comment="余额预警",
-    info=rights(update=("hysteresis_micros", "low"), delete=True),
+    info=rights(update=("hysteresis_micros", "low", "crossed_seq", "crossed_time"), delete=True),
 )
 
 # Not what proves anything, that is the file: what the files of a folder are held to, so that the newest

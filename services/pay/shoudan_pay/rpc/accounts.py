@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
+from typing import Final
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
-from shoudan_kit.rpc.messages import RpcContext
+from shoudan_kit.rpc.messages import RpcContext, filled
 from shoudan_kit.rpc.refusal import Refusal
 from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
 from shoudan_pay.ledger import accounts
 from shoudan_pay.ledger.entries import Key
 from shoudan_pay.ledger.store import accounts as store
-from shoudan_pay.ledger.store.accounts import NewAccount
+from shoudan_pay.ledger.store.accounts import NewAccount, Watched
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc import ledger_messages
-from shoudan_pay.rpc.ledger_messages import EID_MAX, IDENT_MAX, NAME_MAX, text, whole
+from shoudan_pay.rpc.ledger_messages import EID_MAX, IDENT_MAX, NAME_MAX, page_size, text, whole
+
+TOKEN: Final = re.compile(r"([0-9]{1,18})\.(-?[0-9]{1,18})", re.ASCII)
 
 ITEMS_MAX = 1000
 
@@ -104,6 +108,41 @@ class AccountCalls:
                 key, request.threshold_micros, request.hysteresis_micros
             )
         return pb.SetAlertResponse(threshold_micros=[one.threshold_micros for one in there])
+
+    async def ListAlerts(
+        self, request: pb.ListAlertsRequest, context: RpcContext
+    ) -> pb.ListAlertsResponse:
+        """A page by account and threshold."""
+        after, most = _after(request.page_token), page_size(request.page_size)
+        found = await self._accounts.watched(after, most + 1)
+        last = found[most - 1] if len(found) > most else None
+        token = "" if last is None else f"{last.account_id}.{last.threshold_micros}"
+        return pb.ListAlertsResponse(alerts=map(_alert, found[:most]), next_page_token=token)
+
+    async def GetSpending(
+        self, request: pb.GetSpendingRequest, context: RpcContext
+    ) -> pb.GetSpendingResponse:
+        """What left an account within the last day."""
+        account, spent = await self._accounts.spending(ledger_messages.key(request.key))
+        return pb.GetSpendingResponse(
+            spent_micros=spent.micros,
+            window_s=spent.window_s,
+            balance_micros=account.balance_micros,
+            credit_micros=account.credit_micros,
+        )
+
+
+def _after(token: str) -> tuple[int, int]:
+    """Behind which threshold a page begins. Raises FieldInvalid."""
+    found = TOKEN.fullmatch(token)
+    if token and found is None:
+        raise FieldInvalid("page_token", "not given by the page before")
+    return (0, 0) if found is None else (int(found[1]), int(found[2]))
+
+
+def _alert(one: Watched) -> pb.Alert:
+    key = pb.AccountKey(ident=one.ident, groups=one.groups, eid=one.eid)
+    return filled(pb.Alert, one, key=key, seq=one.crossed_seq)
 
 
 def read_new(item: pb.CreateAccountsRequest.Item, exempt: Collection[str]) -> NewAccount:

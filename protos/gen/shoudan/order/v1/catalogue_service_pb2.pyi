@@ -243,6 +243,7 @@ class DownChannel(_message.Message):
     CARD_KEY_FIELD_NUMBER: _builtins.int
     SHELF_URL_FIELD_NUMBER: _builtins.int
     SHELF_EVENTS_FIELD_NUMBER: _builtins.int
+    NOTICE_URL_FIELD_NUMBER: _builtins.int
     channel_no: _builtins.str
     """Key."""
     channel_name: _builtins.str
@@ -265,6 +266,8 @@ class DownChannel(_message.Message):
     """X25519 public key in base64: notifies of its orders carry their cards, encrypted to it. Empty: cards stand in no notify."""
     shelf_url: _builtins.str
     """Where it is notified of what changed on its shelves; empty for nowhere."""
+    notice_url: _builtins.str
+    """Where it is notified of its bills and of its balance; empty for nowhere."""
     @_builtins.property
     def allowed_networks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Networks it may call from; empty for all."""
@@ -294,10 +297,11 @@ class DownChannel(_message.Message):
         card_key: _builtins.str = ...,
         shelf_url: _builtins.str = ...,
         shelf_events: _abc.Iterable[_builtins.str] | None = ...,
+        notice_url: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_networks", b"allowed_networks", "auth_mode", b"auth_mode", "calls_max", b"calls_max", "card_key", b"card_key", "channel_name", b"channel_name", "channel_no", b"channel_no", "enabled", b"enabled", "ext_channel_no", b"ext_channel_no", "notify_networks", b"notify_networks", "rate_per_s", b"rate_per_s", "secret_name", b"secret_name", "shelf_events", b"shelf_events", "shelf_url", b"shelf_url", "word_status", b"word_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_networks", b"allowed_networks", "auth_mode", b"auth_mode", "calls_max", b"calls_max", "card_key", b"card_key", "channel_name", b"channel_name", "channel_no", b"channel_no", "enabled", b"enabled", "ext_channel_no", b"ext_channel_no", "notice_url", b"notice_url", "notify_networks", b"notify_networks", "rate_per_s", b"rate_per_s", "secret_name", b"secret_name", "shelf_events", b"shelf_events", "shelf_url", b"shelf_url", "word_status", b"word_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -21,6 +21,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _NoticeResult:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _NoticeResultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NoticeResult.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NOTICE_RESULT_UNSPECIFIED: _NoticeResult.ValueType  # 0
+    """Never sent."""
+    NOTICE_RESULT_ACKNOWLEDGED: _NoticeResult.ValueType  # 1
+    """The channel has taken it."""
+    NOTICE_RESULT_NOT_ACKNOWLEDGED: _NoticeResult.ValueType  # 2
+    """It has not, or did not answer."""
+    NOTICE_RESULT_NO_ADDRESS: _NoticeResult.ValueType  # 3
+    """There is no such channel, it is switched off, or it names no address: nothing was sent."""
+    NOTICE_RESULT_HAS_ADDRESS: _NoticeResult.ValueType  # 4
+    """Nothing was to be sent: the channel has an address."""
+
+class NoticeResult(_NoticeResult, metaclass=_NoticeResultEnumTypeWrapper):
+    """NoticeResult is what became of a notice."""
+
+NOTICE_RESULT_UNSPECIFIED: NoticeResult.ValueType  # 0
+"""Never sent."""
+NOTICE_RESULT_ACKNOWLEDGED: NoticeResult.ValueType  # 1
+"""The channel has taken it."""
+NOTICE_RESULT_NOT_ACKNOWLEDGED: NoticeResult.ValueType  # 2
+"""It has not, or did not answer."""
+NOTICE_RESULT_NO_ADDRESS: NoticeResult.ValueType  # 3
+"""There is no such channel, it is switched off, or it names no address: nothing was sent."""
+NOTICE_RESULT_HAS_ADDRESS: NoticeResult.ValueType  # 4
+"""Nothing was to be sent: the channel has an address."""
+Global___NoticeResult: _TypeAlias = NoticeResult  # noqa: Y015
+
 class _CancelResult:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -52,6 +84,62 @@ CANCEL_RESULT_ENDED: CancelResult.ValueType  # 3
 CANCEL_RESULT_IN_REVIEW: CancelResult.ValueType  # 4
 """A person is to decide about the order. It goes on as that decision says."""
 Global___CancelResult: _TypeAlias = CancelResult  # noqa: Y015
+
+@_typing.final
+class SendNoticeRequest(_message.Message):
+    """SendNoticeRequest is one notice."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_NO_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    channel_no: _builtins.str
+    """Down channel."""
+    key: _builtins.str
+    """What it is known by, of letters, digits, _ and -, at most 96: the same however often it is sent."""
+    body: _builtins.bytes
+    """JSON object that is sent, at most 16 KiB. Empty: only whether the channel has an address is asked."""
+    def __init__(
+        self,
+        *,
+        channel_no: _builtins.str = ...,
+        key: _builtins.str = ...,
+        body: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "channel_no", b"channel_no", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendNoticeRequest: _TypeAlias = SendNoticeRequest  # noqa: Y015
+
+@_typing.final
+class SendNoticeResponse(_message.Message):
+    """SendNoticeResponse is what became of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    result: Global___NoticeResult.ValueType
+    """What became of it."""
+    answer: _builtins.str
+    """What was answered, in our words; empty when it was acknowledged."""
+    def __init__(
+        self,
+        *,
+        result: Global___NoticeResult.ValueType = ...,
+        answer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendNoticeResponse: _TypeAlias = SendNoticeResponse  # noqa: Y015
 
 @_typing.final
 class GetChannelAccountRequest(_message.Message):

@@ -27,7 +27,7 @@ if _version_not_supported:
 
 class ChannelServiceStub:
     """ChannelService is what a down channel asks about its own business: its account, lists of its orders and refunds, its notifies; and the cancelling
-    of an order before it is delivered (docs/reference/http/self-service.md).
+    of an order before it is delivered (docs/reference/http/self-service.md). It sends what finance has to say to a channel, too.
     """
 
     def __init__(self, channel):
@@ -66,11 +66,16 @@ class ChannelServiceStub:
                 request_serializer=shoudan_dot_order_dot_v1_dot_channel__service__pb2.ResendChannelNotifyRequest.SerializeToString,
                 response_deserializer=shoudan_dot_order_dot_v1_dot_channel__service__pb2.ResendChannelNotifyResponse.FromString,
                 _registered_method=True)
+        self.SendNotice = channel.unary_unary(
+                '/shoudan.order.v1.ChannelService/SendNotice',
+                request_serializer=shoudan_dot_order_dot_v1_dot_channel__service__pb2.SendNoticeRequest.SerializeToString,
+                response_deserializer=shoudan_dot_order_dot_v1_dot_channel__service__pb2.SendNoticeResponse.FromString,
+                _registered_method=True)
 
 
 class ChannelServiceServicer:
     """ChannelService is what a down channel asks about its own business: its account, lists of its orders and refunds, its notifies; and the cancelling
-    of an order before it is delivered (docs/reference/http/self-service.md).
+    of an order before it is delivered (docs/reference/http/self-service.md). It sends what finance has to say to a channel, too.
     """
 
     def GetChannelAccount(self, request, context):
@@ -117,6 +122,14 @@ class ChannelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SendNotice(self, request, context):
+        """SendNotice signs a notice as notifies are signed and sends it once to the channel's notice_url. Who calls repeats it with the same key, which is
+        its webhook-id, until it is acknowledged. Errors: FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ChannelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -150,6 +163,11 @@ def add_ChannelServiceServicer_to_server(servicer, server):
                     request_deserializer=shoudan_dot_order_dot_v1_dot_channel__service__pb2.ResendChannelNotifyRequest.FromString,
                     response_serializer=shoudan_dot_order_dot_v1_dot_channel__service__pb2.ResendChannelNotifyResponse.SerializeToString,
             ),
+            'SendNotice': grpc.unary_unary_rpc_method_handler(
+                    servicer.SendNotice,
+                    request_deserializer=shoudan_dot_order_dot_v1_dot_channel__service__pb2.SendNoticeRequest.FromString,
+                    response_serializer=shoudan_dot_order_dot_v1_dot_channel__service__pb2.SendNoticeResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'shoudan.order.v1.ChannelService', rpc_method_handlers)
@@ -160,7 +178,7 @@ def add_ChannelServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ChannelService:
     """ChannelService is what a down channel asks about its own business: its account, lists of its orders and refunds, its notifies; and the cancelling
-    of an order before it is delivered (docs/reference/http/self-service.md).
+    of an order before it is delivered (docs/reference/http/self-service.md). It sends what finance has to say to a channel, too.
     """
 
     @staticmethod
@@ -315,6 +333,33 @@ class ChannelService:
             '/shoudan.order.v1.ChannelService/ResendChannelNotify',
             shoudan_dot_order_dot_v1_dot_channel__service__pb2.ResendChannelNotifyRequest.SerializeToString,
             shoudan_dot_order_dot_v1_dot_channel__service__pb2.ResendChannelNotifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SendNotice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.order.v1.ChannelService/SendNotice',
+            shoudan_dot_order_dot_v1_dot_channel__service__pb2.SendNoticeRequest.SerializeToString,
+            shoudan_dot_order_dot_v1_dot_channel__service__pb2.SendNoticeResponse.FromString,
             options,
             channel_credentials,
             insecure,

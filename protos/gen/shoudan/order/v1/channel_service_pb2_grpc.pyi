@@ -14,7 +14,7 @@ GRPC_VERSION: str
 
 class ChannelServiceStub:
     """ChannelService is what a down channel asks about its own business: its account, lists of its orders and refunds, its notifies; and the cancelling
-    of an order before it is delivered (docs/reference/http/self-service.md).
+    of an order before it is delivered (docs/reference/http/self-service.md). It sends what finance has to say to a channel, too.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -34,10 +34,14 @@ class ChannelServiceStub:
     """
     ResendChannelNotify: _aio.UnaryUnaryMultiCallable[_channel_service_pb2.ResendChannelNotifyRequest, _channel_service_pb2.ResendChannelNotifyResponse]
     """ResendChannelNotify gives a notify that was given up three more attempts. Errors: ORDER_NOT_FOUND, REFUND_NOT_FOUND, NONCE_USED, FIELD_INVALID."""
+    SendNotice: _aio.UnaryUnaryMultiCallable[_channel_service_pb2.SendNoticeRequest, _channel_service_pb2.SendNoticeResponse]
+    """SendNotice signs a notice as notifies are signed and sends it once to the channel's notice_url. Who calls repeats it with the same key, which is
+    its webhook-id, until it is acknowledged. Errors: FIELD_INVALID.
+    """
 
 class ChannelServiceServicer(metaclass=_abc_1.ABCMeta):
     """ChannelService is what a down channel asks about its own business: its account, lists of its orders and refunds, its notifies; and the cancelling
-    of an order before it is delivered (docs/reference/http/self-service.md).
+    of an order before it is delivered (docs/reference/http/self-service.md). It sends what finance has to say to a channel, too.
     """
 
     @_abc_1.abstractmethod
@@ -91,5 +95,15 @@ class ChannelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_channel_service_pb2.ResendChannelNotifyRequest, _abc.Awaitable[_channel_service_pb2.ResendChannelNotifyResponse]],
     ) -> _abc.Awaitable[_channel_service_pb2.ResendChannelNotifyResponse]:
         """ResendChannelNotify gives a notify that was given up three more attempts. Errors: ORDER_NOT_FOUND, REFUND_NOT_FOUND, NONCE_USED, FIELD_INVALID."""
+
+    @_abc_1.abstractmethod
+    def SendNotice(
+        self,
+        request: _channel_service_pb2.SendNoticeRequest,
+        context: _aio.ServicerContext[_channel_service_pb2.SendNoticeRequest, _abc.Awaitable[_channel_service_pb2.SendNoticeResponse]],
+    ) -> _abc.Awaitable[_channel_service_pb2.SendNoticeResponse]:
+        """SendNotice signs a notice as notifies are signed and sends it once to the channel's notice_url. Who calls repeats it with the same key, which is
+        its webhook-id, until it is acknowledged. Errors: FIELD_INVALID.
+        """
 
 def add_ChannelServiceServicer_to_server(servicer: ChannelServiceServicer, server: _aio.Server) -> None: ...

@@ -129,6 +129,9 @@ class BalanceAlert(_message.Message):
     EID_FIELD_NUMBER: _builtins.int
     BALANCE_MICROS_FIELD_NUMBER: _builtins.int
     THRESHOLD_MICROS_FIELD_NUMBER: _builtins.int
+    IDENT_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
     """Account number."""
     groups: _builtins.str
@@ -139,6 +142,12 @@ class BalanceAlert(_message.Message):
     """The balance now."""
     threshold_micros: _builtins.int
     """The threshold crossed."""
+    ident: _builtins.str
+    """System that owns the account."""
+    seq: _builtins.int
+    """Which crossing it is: seq of the record that did it, or the account's last one where a threshold was set."""
+    low: _builtins.bool
+    """Whether it fell below; otherwise it has recovered."""
     def __init__(
         self,
         *,
@@ -147,10 +156,13 @@ class BalanceAlert(_message.Message):
         eid: _builtins.str = ...,
         balance_micros: _builtins.int = ...,
         threshold_micros: _builtins.int = ...,
+        ident: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        low: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "balance_micros", b"balance_micros", "eid", b"eid", "groups", b"groups", "threshold_micros", b"threshold_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "balance_micros", b"balance_micros", "eid", b"eid", "groups", b"groups", "ident", b"ident", "low", b"low", "seq", b"seq", "threshold_micros", b"threshold_micros"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

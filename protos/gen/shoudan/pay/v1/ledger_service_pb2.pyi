@@ -2242,3 +2242,173 @@ class SetAlertResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetAlertResponse: _TypeAlias = SetAlertResponse  # noqa: Y015
+
+@_typing.final
+class Alert(_message.Message):
+    """Alert is a threshold with its account as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    THRESHOLD_MICROS_FIELD_NUMBER: _builtins.int
+    HYSTERESIS_MICROS_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    CROSSED_TIME_FIELD_NUMBER: _builtins.int
+    BALANCE_MICROS_FIELD_NUMBER: _builtins.int
+    CREDIT_MICROS_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.int
+    """Account number."""
+    threshold_micros: _builtins.int
+    """Told when the balance falls below this."""
+    hysteresis_micros: _builtins.int
+    """Quiet until it has risen this far above the threshold again."""
+    low: _builtins.bool
+    """It fell below and has not recovered since."""
+    seq: _builtins.int
+    """Which crossing was the last: seq of its record, or the account's last one when the threshold was set."""
+    balance_micros: _builtins.int
+    """The balance now."""
+    credit_micros: _builtins.int
+    """What may be spent beyond it."""
+    @_builtins.property
+    def key(self) -> Global___AccountKey:
+        """Whose."""
+
+    @_builtins.property
+    def crossed_time(self) -> _timestamp_pb2.Timestamp:
+        """When that was; absent for one of before it was stored."""
+
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.int = ...,
+        key: Global___AccountKey | None = ...,
+        threshold_micros: _builtins.int = ...,
+        hysteresis_micros: _builtins.int = ...,
+        low: _builtins.bool = ...,
+        seq: _builtins.int = ...,
+        crossed_time: _timestamp_pb2.Timestamp | None = ...,
+        balance_micros: _builtins.int = ...,
+        credit_micros: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["crossed_time", b"crossed_time", "key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "balance_micros", b"balance_micros", "credit_micros", b"credit_micros", "crossed_time", b"crossed_time", "hysteresis_micros", b"hysteresis_micros", "key", b"key", "low", b"low", "seq", b"seq", "threshold_micros", b"threshold_micros"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Alert: _TypeAlias = Alert  # noqa: Y015
+
+@_typing.final
+class ListAlertsRequest(_message.Message):
+    """ListAlertsRequest asks for a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most 1000, 100 when 0."""
+    page_token: _builtins.str
+    """next_page_token of the page before."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAlertsRequest: _TypeAlias = ListAlertsRequest  # noqa: Y015
+
+@_typing.final
+class ListAlertsResponse(_message.Message):
+    """ListAlertsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALERTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def alerts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Alert]:
+        """By account and threshold."""
+
+    def __init__(
+        self,
+        *,
+        alerts: _abc.Iterable[Global___Alert] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alerts", b"alerts", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAlertsResponse: _TypeAlias = ListAlertsResponse  # noqa: Y015
+
+@_typing.final
+class GetSpendingRequest(_message.Message):
+    """GetSpendingRequest names an account."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def key(self) -> Global___AccountKey:
+        """Whose."""
+
+    def __init__(
+        self,
+        *,
+        key: Global___AccountKey | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSpendingRequest: _TypeAlias = GetSpendingRequest  # noqa: Y015
+
+@_typing.final
+class GetSpendingResponse(_message.Message):
+    """GetSpendingResponse is what left it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPENT_MICROS_FIELD_NUMBER: _builtins.int
+    WINDOW_S_FIELD_NUMBER: _builtins.int
+    BALANCE_MICROS_FIELD_NUMBER: _builtins.int
+    CREDIT_MICROS_FIELD_NUMBER: _builtins.int
+    spent_micros: _builtins.int
+    """Debits of the window, without a sign."""
+    window_s: _builtins.int
+    """How long the window is: a day, or as long as the account's last 100 000 records took."""
+    balance_micros: _builtins.int
+    """The balance now."""
+    credit_micros: _builtins.int
+    """What may be spent beyond it."""
+    def __init__(
+        self,
+        *,
+        spent_micros: _builtins.int = ...,
+        window_s: _builtins.int = ...,
+        balance_micros: _builtins.int = ...,
+        credit_micros: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance_micros", b"balance_micros", "credit_micros", b"credit_micros", "spent_micros", b"spent_micros", "window_s", b"window_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSpendingResponse: _TypeAlias = GetSpendingResponse  # noqa: Y015

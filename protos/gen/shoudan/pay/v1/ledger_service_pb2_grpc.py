@@ -142,6 +142,16 @@ class LedgerServiceStub:
                 request_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.SetAlertRequest.SerializeToString,
                 response_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.SetAlertResponse.FromString,
                 _registered_method=True)
+        self.ListAlerts = channel.unary_unary(
+                '/shoudan.pay.v1.LedgerService/ListAlerts',
+                request_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ListAlertsRequest.SerializeToString,
+                response_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ListAlertsResponse.FromString,
+                _registered_method=True)
+        self.GetSpending = channel.unary_unary(
+                '/shoudan.pay.v1.LedgerService/GetSpending',
+                request_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.GetSpendingRequest.SerializeToString,
+                response_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.GetSpendingResponse.FromString,
+                _registered_method=True)
 
 
 class LedgerServiceServicer:
@@ -301,6 +311,20 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAlerts(self, request, context):
+        """ListAlerts pages through thresholds, by account and threshold, with how each stands.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSpending(self, request, context):
+        """GetSpending says what left an account within the last day. Errors: ACCOUNT_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -408,6 +432,16 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.SetAlert,
                     request_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.SetAlertRequest.FromString,
                     response_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.SetAlertResponse.SerializeToString,
+            ),
+            'ListAlerts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAlerts,
+                    request_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ListAlertsRequest.FromString,
+                    response_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ListAlertsResponse.SerializeToString,
+            ),
+            'GetSpending': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSpending,
+                    request_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.GetSpendingRequest.FromString,
+                    response_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.GetSpendingResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -980,6 +1014,60 @@ class LedgerService:
             '/shoudan.pay.v1.LedgerService/SetAlert',
             shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.SetAlertRequest.SerializeToString,
             shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.SetAlertResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAlerts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.pay.v1.LedgerService/ListAlerts',
+            shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ListAlertsRequest.SerializeToString,
+            shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ListAlertsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSpending(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.pay.v1.LedgerService/GetSpending',
+            shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.GetSpendingRequest.SerializeToString,
+            shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.GetSpendingResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -69,6 +69,10 @@ class LedgerServiceStub:
     """ListPackageRecords pages through one package's records, newest first. Errors: PACKAGE_NOT_FOUND."""
     SetAlert: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.SetAlertRequest, _ledger_service_pb2.SetAlertResponse]
     """SetAlert sets or removes a balance threshold of an account. Errors: ACCOUNT_NOT_FOUND."""
+    ListAlerts: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListAlertsRequest, _ledger_service_pb2.ListAlertsResponse]
+    """ListAlerts pages through thresholds, by account and threshold, with how each stands."""
+    GetSpending: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetSpendingRequest, _ledger_service_pb2.GetSpendingResponse]
+    """GetSpending says what left an account within the last day. Errors: ACCOUNT_NOT_FOUND."""
 
 class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     """LedgerService keeps accounts, their records and service packages (000 beanpay), with double entry underneath.
@@ -251,5 +255,21 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_ledger_service_pb2.SetAlertRequest, _abc.Awaitable[_ledger_service_pb2.SetAlertResponse]],
     ) -> _abc.Awaitable[_ledger_service_pb2.SetAlertResponse]:
         """SetAlert sets or removes a balance threshold of an account. Errors: ACCOUNT_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ListAlerts(
+        self,
+        request: _ledger_service_pb2.ListAlertsRequest,
+        context: _aio.ServicerContext[_ledger_service_pb2.ListAlertsRequest, _abc.Awaitable[_ledger_service_pb2.ListAlertsResponse]],
+    ) -> _abc.Awaitable[_ledger_service_pb2.ListAlertsResponse]:
+        """ListAlerts pages through thresholds, by account and threshold, with how each stands."""
+
+    @_abc_1.abstractmethod
+    def GetSpending(
+        self,
+        request: _ledger_service_pb2.GetSpendingRequest,
+        context: _aio.ServicerContext[_ledger_service_pb2.GetSpendingRequest, _abc.Awaitable[_ledger_service_pb2.GetSpendingResponse]],
+    ) -> _abc.Awaitable[_ledger_service_pb2.GetSpendingResponse]:
+        """GetSpending says what left an account within the last day. Errors: ACCOUNT_NOT_FOUND."""
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _aio.Server) -> None: ...

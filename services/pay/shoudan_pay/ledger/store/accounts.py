@@ -13,7 +13,15 @@ from shoudan_kit.db import pages
 from shoudan_kit.db.columns import Rows, literal, types
 from shoudan_kit.db.pages import Asked, Page
 from shoudan_kit.db.text_statements import columns, statement, unnest
-from shoudan_pay.ledger.entries import PLATFORM, Account, Alert, Head, Key, owner_digest
+from shoudan_pay.ledger.entries import (
+    PLATFORM,
+    Account,
+    Alert,
+    Crossing,
+    Head,
+    Key,
+    owner_digest,
+)
 from shoudan_pay.ledger.states import ACCOUNT, AccountStatus
 from shoudan_pay.ledger.tables import ACCOUNT_ALERT, ACCOUNT_INFO
 
@@ -115,24 +123,69 @@ SELECT account_id, threshold_micros, hysteresis_micros, low FROM account_alert
 WHERE account_id = ANY(CAST(:account_ids AS bigint[])) ORDER BY account_id, threshold_micros
 """)
 _MARK_ALERTS = statement(f"""
-UPDATE account_alert t SET low = given.low
-FROM {unnest(**types(ACCOUNT_ALERT, "account_id", "threshold_micros", "low"))}
+UPDATE account_alert t SET low = given.low, crossed_seq = given.seq, crossed_time = shoudan_now()
+FROM {unnest(**types(ACCOUNT_ALERT, "account_id", "threshold_micros", "low"), seq="bigint")}
 WHERE t.account_id = given.account_id AND t.threshold_micros = given.threshold_micros
 """)
 _SET_ALERT = statement("""
-INSERT INTO account_alert (account_id, threshold_micros, hysteresis_micros, low)
-VALUES (:account_id, :threshold_micros, :hysteresis_micros, :low)
+INSERT INTO account_alert (account_id, threshold_micros, hysteresis_micros, low, crossed_seq, crossed_time)
+VALUES (:account_id, :threshold_micros, :hysteresis_micros, :low, :seq, shoudan_now())
 ON CONFLICT (account_id, threshold_micros)
     DO UPDATE SET hysteresis_micros = excluded.hysteresis_micros
 """)
 _REMOVE_ALERT = statement("""
 DELETE FROM account_alert WHERE account_id = :account_id AND threshold_micros = :threshold_micros
 """)
+_WATCHED = statement("""
+SELECT t.account_id, a.ident, a.groups, a.eid, t.threshold_micros, t.hysteresis_micros, t.low,
+    t.crossed_seq, t.crossed_time, a.balance_micros, a.credit_micros
+FROM account_alert t JOIN account_info a ON a.account_id = t.account_id
+WHERE (t.account_id, t.threshold_micros)
+    > (CAST(:account_id AS bigint), CAST(:threshold_micros AS bigint))
+ORDER BY t.account_id, t.threshold_micros LIMIT :most
+""")
+# By account_record_seq. Of more records than are read the window is as long as those are.
+_SPENT = statement("""
+SELECT coalesce(-sum(r.amount_micros) FILTER (WHERE r.amount_micros < 0), 0)::bigint,
+    CASE WHEN bool_or(r.seq = CAST(:above AS bigint) + 1) THEN
+        greatest(1, ceil(extract(epoch FROM shoudan_now() - min(r.create_time)))::integer)
+    ELSE CAST(:window_s AS integer) END
+FROM account_record r WHERE r.account_id = :account_id AND r.seq > :above
+    AND r.create_time > shoudan_now() - make_interval(secs => :window_s)
+""")
 _SET_WATCHED = statement("""
 UPDATE account_info SET watched = EXISTS (
     SELECT 1 FROM account_alert t WHERE t.account_id = account_info.account_id)
 WHERE account_id = :account_id
 """)
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A threshold with its account as it is now."""
+
+    account_id: int
+    ident: str
+    groups: str
+    eid: str
+    threshold_micros: int
+    hysteresis_micros: int
+    low: bool
+    crossed_seq: int
+    crossed_time: datetime | None
+    balance_micros: int
+    credit_micros: int
+
+
+_WATCHED_ROWS: Final = Rows(Watched)
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What left an account, without a sign, and within how many seconds."""
+
+    micros: int
+    window_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,15 +312,30 @@ async def alerts(db: AsyncConnection, account_ids: Sequence[int]) -> list[Alert]
     return _ALERT_ROWS.all(await db.execute(_ALERTS, {"account_ids": account_ids}))
 
 
-async def mark_alerts(db: AsyncConnection, changed: Sequence[Alert]) -> None:
-    """Store the direction in which each was crossed last."""
-    await db.execute(_MARK_ALERTS, columns(changed, "account_id", "threshold_micros", "low"))
+async def mark_alerts(db: AsyncConnection, changed: Sequence[Crossing]) -> None:
+    """Store how each was crossed last."""
+    alerts = [one.alert for one in changed]
+    binds = columns(alerts, "account_id", "threshold_micros", "low")
+    await db.execute(_MARK_ALERTS, {**binds, "seq": [one.seq for one in changed]})
 
 
-async def set_alert(db: AsyncConnection, alert: Alert) -> None:
+async def set_alert(db: AsyncConnection, crossing: Crossing) -> None:
     """Add a threshold, or change its hysteresis; the account's row is locked by the caller."""
-    await db.execute(_SET_ALERT, asdict(alert))
+    alert = crossing.alert
+    await db.execute(_SET_ALERT, {**asdict(alert), "seq": crossing.seq})
     await db.execute(_SET_WATCHED, {"account_id": alert.account_id})
+
+
+async def watched(db: AsyncConnection, after: tuple[int, int], most: int) -> list[Watched]:
+    """Thresholds behind one, by account and threshold."""
+    binds = {"account_id": after[0], "threshold_micros": after[1], "most": most}
+    return _WATCHED_ROWS.all(await db.execute(_WATCHED, binds))
+
+
+async def spent(db: AsyncConnection, account: Account, window_s: int, most: int) -> Spent:
+    """What left an account within `window_s`, of its last records at most."""
+    binds = {"account_id": account.account_id, "above": account.seq - most, "window_s": window_s}
+    return Spent(*(await db.execute(_SPENT, binds)).one())
 
 
 async def remove_alert(db: AsyncConnection, account_id: int, threshold_micros: int) -> None:
