@@ -185,6 +185,10 @@ VALID: dict[str, Correct] = {
         ),
         lambda m: m.nonce.Clear(),
     ),
+    "ChannelService/SendNotice": lambda m: setattr(m, "key", "k"),
+    "LedgerService/ListAlerts": lambda m: setattr(m, "page_token", "1.1"),
+    "AlertService/ListSent": lambda m: setattr(m, "page_token", "1.1.t"),
+    "AlertService/TestTarget": lambda m: setattr(m, "target", "partner"),
     "CardService/FetchCards": lambda m: (setattr(m, "page_token", ""), setattr(m, "page_size", 1)),
     "AuditService/ListShelfNotifies": lambda m: setattr(m, "page_token", ""),
     "CardService/ListCards": lambda m: setattr(m, "page_token", ""),
@@ -270,6 +274,7 @@ VALID: dict[str, Correct] = {
             "BookService/ExportTrialBalance",
             "BookService/ExportIncome",
             "BookService/ClosePeriod",
+            "BookService/ReopenPeriod",
         ),
         lambda m: (
             setattr(m, "first_day", "2026-11-20"),
@@ -281,6 +286,8 @@ VALID: dict[str, Correct] = {
     "BillService/ListBills": lambda m: setattr(m, "page_token", "2026-11-20.1"),
     **dict.fromkeys(
         (
+            "BillService/ListNotices",
+            "BookService/ListReopenings",
             "StatementService/ListStatements",
             "ReconcileService/ListRuns",
             "ExceptionService/ListExceptions",
@@ -346,4 +353,6 @@ WITHOUT = {
     "LedgerService/GetStatementKeys": "the keys of this process",
     "GoodsService/GetGoodsApplication": "a setting",
     "StatementService/ListTemplates": "a file of the configuration",
+    "AlertService/ListTargets": "a file of the configuration",
+    "ChannelService/SendNotice": "the catalogue in memory",
 }

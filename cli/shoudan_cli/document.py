@@ -9,14 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, cast
 
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from shoudan_kit import money
 

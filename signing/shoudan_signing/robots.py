@@ -1,4 +1,7 @@
-"""Robots of chat groups that sign: 钉钉 and 飞书. Sources: open.dingtalk.com and open.feishu.cn, 自定义机器人 安全设置."""
+"""Robots of chat groups that sign: 钉钉 and 飞书.
+
+Sources: open.dingtalk.com and open.feishu.cn, 自定义机器人 安全设置.
+"""
 
 from __future__ import annotations
 

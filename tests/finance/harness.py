@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from shoudan.finance.v1 import trade_service_pb2 as trade_pb
 from shoudan.finance.v1 import trade_service_pb2_grpc as trade_stubs
 from shoudan.order.v1 import audit_service_pb2 as order_pb
 from shoudan.order.v1 import audit_service_pb2_grpc as order_stubs
+from shoudan.order.v1 import channel_service_pb2 as channel_pb
+from shoudan.order.v1 import channel_service_pb2_grpc as channel_stubs
 from shoudan_finance import commands, day_books, trade_books
 from shoudan_finance.app import SERVICE
 from shoudan_finance.config import FinanceSettings
@@ -67,6 +70,31 @@ class OrderBook(order_stubs.AuditServiceServicer):
 
 
 @dataclass
+class ChannelBook(channel_stubs.ChannelServiceServicer):
+    """The order service as far as it sends notices: what channels were sent, and what they say."""
+
+    sent: list[channel_pb.SendNoticeRequest] = field(
+        default_factory=list[channel_pb.SendNoticeRequest]
+    )
+    results: dict[str, int] = field(default_factory=dict[str, int])  # by channel; acknowledged
+
+    async def SendNotice(self, request: Any, context: Any) -> channel_pb.SendNoticeResponse:
+        result = self.results.get(request.channel_no, channel_pb.NOTICE_RESULT_ACKNOWLEDGED)
+        if not request.body and result != channel_pb.NOTICE_RESULT_NO_ADDRESS:
+            result = channel_pb.NOTICE_RESULT_HAS_ADDRESS
+        if request.body:
+            self.sent.append(request)
+        answer = "HTTP 500" if result == channel_pb.NOTICE_RESULT_NOT_ACKNOWLEDGED else ""
+        return channel_pb.SendNoticeResponse(
+            result=channel_pb.NoticeResult.ValueType(result), answer=answer
+        )
+
+    def of(self, channel_no: str) -> list[dict[str, Any]]:
+        """What a channel was sent."""
+        return [json.loads(one.body) for one in self.sent if one.channel_no == channel_no]
+
+
+@dataclass
 class FinanceHarness:
     """A running finance service and the ledger it follows."""
 
@@ -78,6 +106,7 @@ class FinanceHarness:
     urls: DatabaseUrls
     ledger: LedgerHarness
     orders: OrderBook
+    channels: ChannelBook
 
     @property
     def context(self) -> Context:
@@ -172,8 +201,9 @@ async def opened(
     urls: DatabaseUrls, ledger: LedgerHarness, roles: frozenset[str] = ROLES, **more: Any
 ) -> AsyncIterator[FinanceHarness]:
     """A started finance service; without the role of tasks it fills no day by itself."""
-    orders, server = OrderBook(), aio.server()
+    orders, channels, server = OrderBook(), ChannelBook(), aio.server()
     order_stubs.add_AuditServiceServicer_to_server(orders, server)
+    channel_stubs.add_ChannelServiceServicer_to_server(channels, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     given = settings(urls, ledger, order_target=f"127.0.0.1:{port}", **more)
@@ -190,6 +220,7 @@ async def opened(
                 urls,
                 ledger,
                 orders,
+                channels,
             )
     finally:
         await process.stop()

@@ -21,9 +21,12 @@ from shoudan.finance.v1 import statement_service_pb2 as pb
 from shoudan.finance.v1 import statement_service_pb2_grpc as stubs
 from shoudan_finance import statement_commands
 from shoudan_finance.store import statements
+from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.tasks import unit_of_work
-from tests.finance.harness import FinanceHarness
+from tests.finance.harness import AWAY, FinanceHarness, opened
+from tests.finance.process import FinanceProcess
 from tests.finance.test_day_books import refused
+from tests.pay.ledger.harness import LedgerHarness
 
 HEAD = "商户单号,平台单号,结算单号,充值账号,面值,金额,时间,类型,状态"
 YUAN = 1_000_000
@@ -336,3 +339,32 @@ async def test_whatever_is_imported_in_whatever_order_each_row_counts_once(desk:
 
 async def _awaited(call: Awaitable[Any]) -> Any:
     return await call
+
+
+async def test_a_process_that_is_killed_in_the_middle_of_an_import_leaves_nothing_of_it(
+    database: Callable[[str], Awaitable[DatabaseUrls]], ledger: LedgerHarness, tmp_path: Path
+) -> None:
+    urls = await database("finance")
+    data = file_of(*((f"K{one}", 9_800) for one in range(12_000)))  # more than two batches
+    dying = FinanceProcess(
+        urls, tmp_path, "finance.statement_rows_stored:exit@2", pay_target=AWAY, order_target=AWAY
+    )
+    async with opened(urls, ledger, roles=frozenset({"rpc"})) as first:
+        async with aio.insecure_channel(f"127.0.0.1:{first.process.port}") as channel:
+            request = await Desk(first, channel).request(data, "killed")
+        async with aio.insecure_channel(dying.target) as channel:
+            stub: Any = stubs.StatementServiceStub(channel)
+            with pytest.raises(aio.AioRpcError):
+                await stub.ImportStatement(request, timeout=60, wait_for_ready=True)
+        assert await dying.ended() == 137
+        left = await first.sql(
+            "SELECT (SELECT count(*) FROM entry), (SELECT count(*) FROM statement)"
+        )
+        assert tuple(left[0]) == (0, 0)
+        async with aio.insecure_channel(f"127.0.0.1:{first.process.port}") as channel:
+            desk = Desk(first, channel)
+            made = await desk.stub.ImportStatement(request)
+            assert (made.existed, made.statement.entries) == (False, 12_000)
+            again = await desk.stub.ImportStatement(request)
+            assert (again.existed, again.statement) == (True, made.statement)
+        assert (await first.sql("SELECT count(*) FROM entry"))[0][0] == 12_000

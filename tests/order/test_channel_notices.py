@@ -77,8 +77,7 @@ async def test_a_channel_without_an_address_is_sent_nothing(
 
 @pytest.mark.parametrize(
     "changes",
-    [{"channel_no": ""}, {"key": ""}, {"key": "a b"}, {"key": "k" * 97},
-     {"body": b"x" * 16_385}],
+    [{"channel_no": ""}, {"key": ""}, {"key": "a b"}, {"key": "k" * 97}, {"body": b"x" * 16_385}],
 )
 async def test_a_notice_that_is_none_is_refused(channels: Any, changes: dict[str, Any]) -> None:
     given: dict[str, Any] = {"channel_no": "test", "key": "k", "body": b"{}", **changes}

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
+from shoudan.finance.v1 import alert_service_pb2_grpc as alert_grpc
 from shoudan.finance.v1 import bill_service_pb2_grpc as bill_grpc
 from shoudan.finance.v1 import book_service_pb2_grpc as book_grpc
 from shoudan.finance.v1 import exception_service_pb2_grpc as exception_grpc
@@ -13,11 +14,24 @@ from shoudan.finance.v1 import finance_service_pb2_grpc as pb_grpc
 from shoudan.finance.v1 import reconcile_service_pb2_grpc as reconcile_grpc
 from shoudan.finance.v1 import statement_service_pb2_grpc as statement_grpc
 from shoudan.finance.v1 import trade_service_pb2_grpc as trade_grpc
-from shoudan_finance import day_books, deciding, fetching, reconciling, statement_imports, templates
+from shoudan_finance import (
+    alert_targets,
+    alerts,
+    day_books,
+    deciding,
+    fetching,
+    periods,
+    reconciling,
+    statement_imports,
+    templates,
+)
+from shoudan_finance.alert_senders import Senders
+from shoudan_finance.alert_targets import TargetWrong
 from shoudan_finance.config import FinanceSettings
 from shoudan_finance.context import Context
 from shoudan_finance.order_client import OrderClient
 from shoudan_finance.pay_client import PayClient
+from shoudan_finance.rpc.alerts import AlertServicer
 from shoudan_finance.rpc.bill import BillServicer
 from shoudan_finance.rpc.book import BookServicer
 from shoudan_finance.rpc.exceptions import ExceptionServicer
@@ -34,7 +48,7 @@ from shoudan_kit.service import App, Running, Service
 
 NAMES: Final = tuple(
     f"shoudan.finance.v1.{name}Service"
-    for name in ("Finance", "Trade", "Statement", "Reconcile", "Exception", "Bill", "Book")
+    for name in ("Finance", "Trade", "Statement", "Reconcile", "Exception", "Bill", "Book", "Alert")
 )
 
 
@@ -43,7 +57,7 @@ async def start(app: App[FinanceSettings]) -> Running:
     settings = app.settings
     pay = PayClient(app.channel("pay"), call_s=settings.pay_call_s, export_s=settings.pay_export_s)
     order = OrderClient(app.channel("order"), call_s=settings.order_call_s)
-    context = Context(app, pay, order, *_templates(settings))
+    context = _context(app, pay, order)
     statements = StatementServicer(context)
     return Running(
         context=context,
@@ -59,12 +73,24 @@ async def start(app: App[FinanceSettings]) -> Running:
             partial(statement_grpc.add_StatementServiceServicer_to_server, statements),
             partial(bill_grpc.add_BillServiceServicer_to_server, BillServicer(context)),
             partial(book_grpc.add_BookServiceServicer_to_server, BookServicer(context)),
+            partial(alert_grpc.add_AlertServiceServicer_to_server, AlertServicer(context)),
         ),
         names=NAMES,
         handlers=HANDLERS,
-        proposals=(deciding.kind(context),),
+        proposals=(deciding.kind(context), periods.kind(context)),
+        closers=(context.senders.aclose,),
         background=_background(context) if "tasks" in app.roles else (),
     )
+
+
+def _context(app: App[FinanceSettings], pay: PayClient, order: OrderClient) -> Context:
+    settings = app.settings
+    found, places = _templates(settings)
+    try:
+        targets = alert_targets.load(settings.alert_targets)
+    except TargetWrong as error:
+        raise ConfigError("finance", [f"alert_targets: {error}"]) from None
+    return Context(app, pay, order, found, targets, Senders(app.clock), places)
 
 
 def _templates(
@@ -85,7 +111,8 @@ def _background(context: Context) -> tuple[Callable[[], Awaitable[None]], ...]:
         reconciling.reconcile_forever,
         fetching.fetch_forever,
     )
-    wanted = (*always, day_books.heed_events) if context.app.bus.configured else always
+    followed = (day_books.heed_events, alerts.heed_events)
+    wanted = (*always, *followed) if context.app.bus.configured else always
     return tuple(partial(one, context) for one in wanted)
 
 

@@ -115,6 +115,20 @@ def list_bills(
 
 
 @app.command()
+def notices(
+    most: Annotated[int, typer.Option(help="At most so many.", min=1, max=1000)] = 50,
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """What channels were notified of, newest first."""
+    request = pb.ListNoticesRequest(page_size=most)
+    for one in _run(target, lambda stub: stub.ListNotices(request, timeout=CALL_S)).notices:
+        word = "acknowledged"
+        if one.answer or not one.HasField("end_time"):
+            word = f"{one.tries} tries: {one.answer or 'none answered yet'}"
+        _plain(console, f"bill {one.bill_id} to {one.channel_no}: {word}")
+
+
+@app.command()
 def show(number: Number, target: Target = DEFAULT_TARGET) -> None:
     """A bill and the sums it comes to. Exit code 1 unless it is published."""
     found = _run(target, lambda stub: _get(stub, number))

@@ -36,14 +36,14 @@ def style_of(spec: Spec) -> Style:
 def file_of(spec: Spec) -> str:
     """The name of its file, of letters, digits, - and _ alone."""
     days = f"{spec.first_day}" if spec.first_day == spec.last_day else f"{spec.first_day:%Y-%m}"
-    if not _whole(spec):
+    if not whole(spec):
         days = f"{spec.first_day}_{spec.last_day}"
     marks = "-".join(n for n in ("bom", "backtick") if getattr(spec, n))
     names = (spec.kind, spec.ident, spec.groups, spec.eid, days, marks)
     return "-".join(_plain(one) for one in names if one) + style_of(spec).suffix
 
 
-def _whole(spec: Spec) -> bool:
+def whole(spec: Spec) -> bool:
     """Of one day, or of a month."""
     after = spec.last_day + timedelta(days=1)
     month = spec.first_day.day == after.day == 1 and (after - spec.first_day).days <= 31

@@ -10,7 +10,7 @@ from shoudan_finance import bill_making, day_books, events, trade_books
 from shoudan_finance.bill_files import BillInvalid
 from shoudan_finance.bill_making import FUND
 from shoudan_finance.context import Context
-from shoudan_finance.kinds import MAKE_BILL, MakeBill
+from shoudan_finance.kinds import MAKE_BILL, NOTIFY_BILL, MakeBill, NotifyBill
 from shoudan_finance.refusals import BillNotFound, BillNotPublished, FieldInvalid
 from shoudan_finance.states import BillEvent, BillStatus
 from shoudan_finance.store import bill_facts
@@ -134,7 +134,18 @@ async def _publish(
     async with context.app.work("finance.publish_bill") as work:
         if await store.publish(work.db, bill.bill_id, attempt, made):
             events.bill_ready(work, bill, made)
+            if _is_noticed(context, bill):
+                work.tasks.add(NOTIFY_BILL, NotifyBill(bill.bill_id), order_no=str(bill.bill_id))
         work.tasks.finish(task)
+
+
+def _is_noticed(context: Context, bill: Bill) -> bool:
+    """Whether a channel is notified of it: of its plain bill of a day or a month, one of each kind."""
+    plain = bill.format == "csv" and not (bill.bom or bill.backtick or bill.packed)
+    whose = bill.kind == TRADE or (
+        bill.kind == FUND and not bill.groups and bill.ident == context.app.settings.trade_ident
+    )
+    return plain and whose and bool(bill.eid) and bill_making.whole(bill)
 
 
 async def _fail(

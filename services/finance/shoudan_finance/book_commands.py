@@ -11,18 +11,22 @@ from typing import Annotated, Any, Final, TypeVar
 
 import typer
 from google.protobuf.message import Message
+from grpc import aio
 
+from shoudan.core.v1.proposal_service_pb2 import Proposal
 from shoudan.finance.v1 import book_service_pb2 as pb
 from shoudan.finance.v1 import book_service_pb2_grpc as stubs
 from shoudan_finance.bill_sheets import safe
 from shoudan_kit.money import micros_to_yuan
-from shoudan_kit.rpc.command import run_command
+from shoudan_kit.proposals.command import ReasonMissing, Why, call_or_propose, lines
+from shoudan_kit.rpc.command import run_command, stop_command
 
 T = TypeVar("T")
 
 CALL_S: Final = 30.0
 REPORT_S: Final = 600.0
 PAGE: Final = 1000
+REOPEN: Final = "shoudan.finance.v1.BookService/ReopenPeriod"
 DEFAULT_TARGET: Final = "127.0.0.1:50056"
 # Days that a debt has lasted, up to and with; the last bucket has no end.
 AGES: Final = (7, 30, 60, 90)
@@ -37,6 +41,9 @@ Period = Annotated[
     str, typer.Argument(metavar="PERIOD", help="Day yyyy-mm-dd, month yyyy-mm, or day..day.")
 ]
 Csv = Annotated[bool, typer.Option("--csv", help="As CSV, amounts in 元.")]
+
+
+Reason = Annotated[str, typer.Option(help="Why; kept with it.")]
 
 
 @app.callback()
@@ -144,6 +151,41 @@ def close(
     request = pb.ClosePeriodRequest(first_day=first, last_day=last, by=by)
     found = _run(target, lambda stub: stub.ClosePeriod(request, timeout=REPORT_S))
     typer.echo(("was closed before: " if found.existed else "closed: ") + _closed(found.period))
+
+
+@app.command()
+def reopen(
+    period: Annotated[str, typer.Argument(help="Day yyyy-mm-dd, or month yyyy-mm.")],
+    reason: Reason = "",
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Open a closed day or month again: proposed by one person, approved by another."""
+    first, last = _period(period)
+    request = pb.ReopenPeriodRequest(first_day=first, last_day=last, reason=reason)
+
+    async def ask(channel: aio.Channel) -> Proposal | pb.ReopenPeriodResponse:
+        call = stubs.BookServiceStub(channel).ReopenPeriod
+        return await call_or_propose(
+            channel, REOPEN, request, lambda: call(request, timeout=CALL_S), Why(reason)
+        )
+
+    if not reason:
+        stop_command(str(ReasonMissing()))
+    made = run_command(target, "finance", ask)
+    for one in lines("finance", made) if isinstance(made, Proposal) else [f"{period}: open again"]:
+        typer.echo(one)
+
+
+@app.command()
+def reopenings(target: Target = DEFAULT_TARGET) -> None:
+    """Periods that were opened again, newest first."""
+    request = pb.ListReopeningsRequest(page_size=PAGE)
+    for one in _run(target, lambda stub: stub.ListReopenings(request, timeout=CALL_S)).reopenings:
+        days = (
+            one.first_day if one.first_day == one.last_day else f"{one.first_day}..{one.last_day}"
+        )
+        who = f"closed by {one.closed_by}, opened by {one.reopened_by}"
+        typer.echo(f"{days}: {_yuan(one.closing_micros)} 元, {who}: {one.reason}")
 
 
 @app.command()

@@ -33,3 +33,8 @@ BOOKS: Final = Command(
     "shoudan_finance.book_commands:app",
     "What the books say of a period (试算平衡、收入、应收应付、开票数据), and its closing (结账).",
 )
+
+ALERTS: Final = Command(
+    "shoudan_finance.alert_commands:app",
+    "Alerts of low balances (余额预警): thresholds, who is alerted, and what they were sent.",
+)

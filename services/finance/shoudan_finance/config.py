@@ -37,6 +37,27 @@ class FinanceSettings(TwoPersonsSettings):
         300,
         description="Seconds between looks for days the ledger has closed; an event says so earlier.",
     )
+    alert_targets: str = Field(
+        "", description="TOML file that names who of the staff is alerted of low balances, and how."
+    )
+    alert_cooldown_s: int = Field(
+        600,
+        ge=0,
+        le=7 * 86_400,
+        description="Seconds within which a target is alerted of one threshold's low balance once.",
+    )
+    public_url: str = Field(
+        "",
+        description="Address of the gateway as channels see it, for the links in notices of bills; "
+        "without it they are paths.",
+    )
+    notice_waits_s: list[int] = Field(
+        [5, 30, 60, 300, 900, 3600],
+        min_length=1,
+        max_length=20,
+        description="Seconds before an alert or notice is sent again that was not acknowledged; the last one "
+        "is repeated.",
+    )
     statement_templates: str = Field(
         "",
         description="TOML file with the templates that statements are read with, beside our own, and the "

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from shoudan_finance.alert_senders import Senders
+from shoudan_finance.alert_targets import Target
 from shoudan_finance.config import FinanceSettings
 from shoudan_finance.order_client import OrderClient
 from shoudan_finance.pay_client import PayClient
@@ -20,4 +22,6 @@ class Context:
     pay: PayClient
     order: OrderClient
     templates: Mapping[str, Template]
+    targets: Mapping[str, Target]
+    senders: Senders
     places: tuple[Watched, ...] = ()

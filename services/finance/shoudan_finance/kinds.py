@@ -33,6 +33,12 @@ class MakeBill(msgspec.Struct, frozen=True):
     bill_id: int
 
 
+class NotifyBill(msgspec.Struct, frozen=True):
+    """Notify a channel of a bill."""
+
+    bill_id: int
+
+
 class Reconcile(msgspec.Struct, frozen=True):
     """Match what a source has open."""
 
@@ -43,6 +49,14 @@ class BookException(msgspec.Struct, frozen=True):
     """Make the posting of a decision."""
 
     exception_id: int
+
+
+class SendAlert(msgspec.Struct, frozen=True):
+    """Send a target what it was not notified of a threshold."""
+
+    account_id: int
+    threshold_micros: int
+    target: str
 
 
 # Never finished, always had back: it may not run out of days or counts.
@@ -112,4 +126,29 @@ BOOK_EXCEPTION: Final = Kind(
     count_max=10_000_000,
     exclusive=True,
     each=True,
+)
+
+# Each target of each threshold has its own: one that is away holds up no other.
+SEND_ALERT: Final = Kind(
+    "finance.send_alert",
+    SendAlert,
+    "finance:send_alert",
+    interval_s=20,
+    deadline_s=FOREVER_S,
+    count_max=10_000_000,
+    exclusive=True,
+    each=True,
+    parallel=8,
+)
+
+NOTIFY_BILL: Final = Kind(
+    "finance.notify_bill",
+    NotifyBill,
+    "finance:notify_bill",
+    interval_s=20,
+    deadline_s=40 * 86_400,
+    count_max=100_000,
+    exclusive=True,
+    each=True,
+    parallel=8,
 )

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date
+from datetime import UTC, date, datetime
 from typing import Final
 
 from grpc import aio
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan.pay.v1 import ledger_service_pb2_grpc as rpc
+from shoudan_finance.store.alerts import Edge
 from shoudan_finance.store.days import AccountFact, Closed
 from shoudan_finance.store.movements import Movement, Piece
 from shoudan_kit.rpc.client import call_options
 from shoudan_kit.rpc.refusal import refused_from_proto
 
 DAYS_MAX: Final = 1000  # of one ListLedgerDays (ledger_service.proto)
+ALERTS_PAGE: Final = 1000  # of one ListAlerts
+ALERT_PAGES_MAX: Final = 1000
+HOUR_S: Final = 3600
 PIECES_MAX: Final = 1000  # of one ExportRecords
 
 
@@ -30,6 +34,22 @@ class Flat:
     trade_no: str
     amount_micros: int
     memo: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What left an account within a window, and what is left to spend."""
+
+    spent_micros: int
+    window_s: int
+    left_micros: int
+
+    @property
+    def runway_tenths(self) -> int | None:
+        """How long what is left lasts, in tenths of an hour; None when nothing was spent."""
+        if self.spent_micros <= 0:
+            return None
+        return max(0, self.left_micros) * self.window_s * 10 // (self.spent_micros * HOUR_S)
 
 
 class PayClient:
@@ -65,6 +85,25 @@ class PayClient:
         async for part in self._stub.ExportRecords(request, **call_options(self._export_s)):
             yield [_movement(day_no, one) for one in part.records]
 
+    async def alerts(self, now: datetime) -> AsyncIterator[list[Edge]]:
+        """The last crossing of every threshold, page by page; `now` where its time is not known."""
+        token = ""
+        for _ in range(ALERT_PAGES_MAX):
+            request = pb.ListAlertsRequest(page_size=ALERTS_PAGE, page_token=token)
+            found = await self._stub.ListAlerts(request, **call_options(self._call_s))
+            yield [_edge(one, now) for one in found.alerts]
+            token = found.next_page_token
+            if not token:
+                return
+
+    async def spending(self, ident: str, groups: str, eid: str) -> Spending:
+        """What leaves an account. Raises Refused."""
+        key = pb.AccountKey(ident=ident, groups=groups, eid=eid)
+        request = pb.GetSpendingRequest(key=key)
+        found = await self._stub.GetSpending(request, **call_options(self._call_s))
+        left = found.balance_micros + found.credit_micros
+        return Spending(found.spent_micros, found.window_s, left)
+
     async def post_flat(self, one: Flat) -> int:
         """Post it, once whatever is repeated; the number of its record. Raises Refused."""
         key = pb.AccountKey(ident=one.ident, groups=one.groups, eid=one.eid)
@@ -87,6 +126,20 @@ class PayClient:
         if found.results[0].HasField("refusal"):
             raise refused_from_proto(found.results[0].refusal)
         return found.results[0].records[0].record_id
+
+
+def _edge(one: pb.Alert, now: datetime) -> Edge:
+    return Edge(
+        account_id=one.account_id,
+        threshold_micros=one.threshold_micros,
+        seq=one.seq,
+        ident=one.key.ident,
+        groups=one.key.groups,
+        eid=one.key.eid,
+        low=one.low,
+        balance_micros=one.balance_micros,
+        edge_time=one.crossed_time.ToDatetime(UTC) if one.HasField("crossed_time") else now,
+    )
 
 
 def _closed(one: pb.LedgerDay) -> Closed:

@@ -8,12 +8,22 @@ from datetime import date, timedelta
 from struct import Struct
 from typing import Final
 
+from shoudan.finance.v1 import book_service_pb2 as pb
 from shoudan_finance import reports
 from shoudan_finance.context import Context
-from shoudan_finance.refusals import ExceptionsOpen, FieldInvalid
+from shoudan_finance.refusals import (
+    ExceptionsOpen,
+    FieldInvalid,
+    PeriodNotClosed,
+    PeriodWithin,
+)
 from shoudan_finance.store import periods as store
-from shoudan_finance.store.periods import NewPeriod, Period
+from shoudan_finance.store.periods import NewPeriod, NewReopening, Period, Reopening
+from shoudan_kit.proposals.kinds import Applied, Effect, Kind
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
+METHOD: Final = "shoudan.finance.v1.BookService/ReopenPeriod"
+REASON_MAX: Final = 256
 _ROW: Final = Struct(">qqqqq")
 
 
@@ -72,6 +82,56 @@ async def _summed(context: Context, first: date, last: date, by: str) -> NewPeri
     return NewPeriod(first, last, accounts, *sums, digest=sha.digest(), closed_by=by)
 
 
+# ------------------------------------------------------------ opening again
+def kind(context: Context) -> Kind:
+    """ReopenPeriod as a call of two persons."""
+
+    async def apply(work: UnitOfWork, request: pb.ReopenPeriodRequest) -> Applied:
+        return await reopen_in(context, work, request)
+
+    return Kind(METHOD, pb.ReopenPeriodRequest, lambda _: None, apply)
+
+
+async def reopen(context: Context, request: pb.ReopenPeriodRequest) -> None:
+    """Open a period again. Refuses as `reopen_in` does."""
+    async with context.app.work("finance.reopen_period") as work:
+        await reopen_in(context, work, request)
+
+
+async def reopen_in(context: Context, work: UnitOfWork, request: pb.ReopenPeriodRequest) -> Applied:
+    """Open a period again inside a transaction; how it had been closed stays known.
+
+    Refuses FieldInvalid, PeriodNotClosed, PeriodWithin.
+    """
+    first = _day("first_day", request.first_day)
+    last = _day("last_day", request.last_day) if request.last_day else first
+    if not 0 < len(request.reason) <= REASON_MAX or not request.reason.isprintable():
+        raise FieldInvalid("reason", f"1 to {REASON_MAX} printable characters")
+    around = await store.around(work.db, first, last)
+    if around is not None:
+        raise PeriodWithin(around.first_day.isoformat(), around.last_day.isoformat())
+    number = context.app.ids.next()
+    made = NewReopening(number, first, last, request.reason, request.by)
+    if not await store.reopen(work.db, made):
+        raise PeriodNotClosed(first.isoformat(), last.isoformat())
+    what = f"period {first}" if first == last else f"period {first}..{last}"
+    return Applied([Effect(what, "closed", "open")], f"reopen {what}: {request.reason}")
+
+
+def _day(field: str, value: str) -> date:
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        raise FieldInvalid(field, "is no day of the form yyyy-mm-dd") from None
+
+
+async def reopenings(context: Context, before: int, most: int) -> list[Reopening]:
+    """Periods that were opened again, newest first."""
+    async with context.app.db.connect() as db:
+        return await store.reopenings(db, before, most)
+
+
+# ------------------------------------------------------------ showing
 async def page(context: Context, after: tuple[date, date], most: int) -> list[Period]:
     """Closed periods behind one, by first and last day."""
     async with context.app.db.connect() as db:

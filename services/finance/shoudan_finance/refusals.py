@@ -64,6 +64,20 @@ class ExceptionsOpen(FinanceRefusal):
     most: int
 
 
+class PeriodNotClosed(FinanceRefusal, code=Code.NOT_FOUND):
+    """The period is not closed."""
+
+    first_day: str
+    last_day: str
+
+
+class PeriodWithin(FinanceRefusal):
+    """A longer period that has it within is closed: it is opened again first."""
+
+    first_day: str
+    last_day: str
+
+
 class FieldInvalid(FinanceRefusal, code=Code.INVALID_ARGUMENT):
     """A field is missing or malformed."""
 
@@ -108,6 +122,12 @@ class StatementSuperseded(FinanceRefusal):
     """The statement that would be corrected has been corrected before, or is another source's."""
 
     statement_id: int
+
+
+class TargetNotFound(FinanceRefusal, code=Code.NOT_FOUND):
+    """No target of this name is configured."""
+
+    target: str
 
 
 class RunNotFound(FinanceRefusal, code=Code.NOT_FOUND):

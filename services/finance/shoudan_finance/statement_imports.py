@@ -33,7 +33,7 @@ from shoudan_finance.store import entries, matches, statements
 from shoudan_finance.store.entries import Digests, New
 from shoudan_finance.store.statements import Statement
 from shoudan_finance.templates import BOOKS, Template
-from shoudan_kit import log
+from shoudan_kit import faults, log
 from shoudan_kit.db.errors import survived
 
 PART_BYTES: Final = 2**20
@@ -145,6 +145,7 @@ async def import_file(context: Context, asked: Asked) -> Found:
     async with _stored_file(context, asked) as (file, size):
         reader = _Reader(context, asked, file, size)
         async with context.app.work("finance.statement") as work:
+            await statements.allow_time(work.db)
             await statements.lock(work.db, asked.source)
             existing = await statements.by_file(work.db, asked.source, asked.sha256)
             if existing is not None:  # imported while this call waited for the lock
@@ -153,6 +154,7 @@ async def import_file(context: Context, asked: Asked) -> Found:
             async for new in reader.batches(statement_id):
                 if not reader.error_count:  # what is wrong is counted to the end, and refused
                     reader.stored += await entries.add(work.db, new)
+                    faults.hit("finance.statement_rows_stored")
             found = reader.found(statement_id)
             if found.error_count:
                 first = found.errors[0]

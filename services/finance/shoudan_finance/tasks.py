@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from shoudan_finance import bill_links, bills, day_books, deciding, reconciling, trade_books
+from shoudan_finance import (
+    alerts,
+    bill_links,
+    bill_notices,
+    bills,
+    day_books,
+    deciding,
+    reconciling,
+    trade_books,
+)
 from shoudan_finance.context import Context
 from shoudan_finance.kinds import (
     BOOK_EXCEPTION,
@@ -12,13 +21,17 @@ from shoudan_finance.kinds import (
     FILL_TRADES,
     FOLLOW_DAYS,
     MAKE_BILL,
+    NOTIFY_BILL,
     RECONCILE,
+    SEND_ALERT,
     BookException,
     FillDay,
     FillTrades,
     FollowDays,
     MakeBill,
+    NotifyBill,
     Reconcile,
+    SendAlert,
 )
 from shoudan_kit.tasks.kinds import Handler, Task, handles_each
 
@@ -27,6 +40,7 @@ from shoudan_kit.tasks.kinds import Handler, Task, handles_each
 async def follow_days(context: Context, task: Task[FollowDays]) -> None:
     """Note closed days, and come again."""
     await day_books.follow(context, task)
+    await alerts.look(context)
     await trade_books.note(context)
     await bills.daily(context)
     await bill_links.purge(context)
@@ -62,6 +76,18 @@ async def book_exception(context: Context, task: Task[BookException]) -> None:
     await deciding.book(context, task)
 
 
+@handles_each(NOTIFY_BILL)
+async def notify_bill(context: Context, task: Task[NotifyBill]) -> None:
+    """Notify a channel of a bill."""
+    await bill_notices.notify(context, task)
+
+
+@handles_each(SEND_ALERT)
+async def send_alert(context: Context, task: Task[SendAlert]) -> None:
+    """Send a target the next crossing of a threshold."""
+    await alerts.send(context, task)
+
+
 HANDLERS: Final[tuple[Handler[Any], ...]] = (
     follow_days,
     fill_day,
@@ -69,4 +95,6 @@ HANDLERS: Final[tuple[Handler[Any], ...]] = (
     make_bill,
     reconcile,
     book_exception,
+    send_alert,
+    notify_bill,
 )

@@ -49,6 +49,7 @@ READS: Final = {
     "ListSessions", "ListShelfNotifies", "ListStock", "ListSuppliers", "ListTasks", "ListTradeDays",
     "ListTrades", "QueryDeliveries", "QueryOrders",
     "QueryRefunds",
+    "GetSpending", "ListAlerts", "ListSent", "ListTargets", "ListReopenings",
     "GetException", "GetRun", "GetStatement", "ListDisputes", "ListExceptions", "ListRuns",
     "ListStatements", "ListTemplates",
     "Report", "SearchRefunds", "SearchTrades",

@@ -203,7 +203,8 @@ async def test_a_balance_running_low_is_told_once_until_it_has_recovered(
     assert (alert.balance_micros, alert.threshold_micros) == (35 * YUAN, 50 * YUAN)
     assert (alert.ident, alert.seq, alert.low) == (key.ident, 6, True)
     listed = [
-        one for one in (await told(harness.stub.ListAlerts(pb.ListAlertsRequest()))).alerts
+        one
+        for one in (await told(harness.stub.ListAlerts(pb.ListAlertsRequest()))).alerts
         if one.account_id == account.account_id
     ]
     assert [(one.key, one.low, one.seq, one.balance_micros) for one in listed] == [

@@ -8,10 +8,10 @@ from typing import Final, cast
 
 from shoudan.finance.v1 import bill_service_pb2 as pb
 from shoudan.finance.v1 import bill_service_pb2_grpc as grpc_pb
-from shoudan_finance import bill_links, bills
+from shoudan_finance import bill_links, bill_notices, bills
 from shoudan_finance.context import Context
 from shoudan_finance.refusals import FieldInvalid
-from shoudan_finance.rpc.reading import BEFORE_ALL, day_of, page_size
+from shoudan_finance.rpc.reading import BEFORE_ALL, before_of, day_of, page_size
 from shoudan_finance.store.bills import Bill, Place, Spec
 from shoudan_kit.rpc.messages import RpcContext, filled, stamp
 
@@ -87,6 +87,16 @@ class BillServicer(grpc_pb.BillServiceServicer):
         """The file, piece by piece."""
         async for total, body in bill_links.download(self._context, request.token):
             yield pb.DownloadBillResponse(total_bytes=total, body=body)
+
+    async def ListNotices(
+        self, request: pb.ListNoticesRequest, context: RpcContext
+    ) -> pb.ListNoticesResponse:
+        """Newest first."""
+        most, before = page_size(request.page_size), before_of(request.page_token)
+        found = await bill_notices.page(self._context, before, most + 1)
+        token = str(found[most - 1].bill_id) if len(found) > most else ""
+        notices = [filled(pb.BillNotice, one) for one in found[:most]]
+        return pb.ListNoticesResponse(notices=notices, next_page_token=token)
 
 
 def _message(one: Bill) -> pb.Bill:

@@ -12,7 +12,7 @@ from shoudan_finance import periods, reports
 from shoudan_finance.context import Context
 from shoudan_finance.refusals import FieldInvalid
 from shoudan_finance.reports import Debt
-from shoudan_finance.rpc.reading import BEFORE_ALL, day_of, page_size
+from shoudan_finance.rpc.reading import BEFORE_ALL, before_of, day_of, page_size
 from shoudan_finance.store.periods import Period
 from shoudan_finance.store.trades import Trade
 from shoudan_kit.rpc.messages import RpcContext, filled
@@ -72,6 +72,27 @@ class BookServicer(grpc_pb.BookServiceServicer):
         _words("by", request.by, WORDS_MAX)
         found = await periods.close(self._context, first, last, request.by)
         return pb.ClosePeriodResponse(period=_period(found.period), existed=found.existed)
+
+    async def ReopenPeriod(
+        self, request: pb.ReopenPeriodRequest, context: RpcContext
+    ) -> pb.ReopenPeriodResponse:
+        """Open again what was closed."""
+        _words("by", request.by, WORDS_MAX)
+        await periods.reopen(self._context, request)
+        return pb.ReopenPeriodResponse()
+
+    async def ListReopenings(
+        self, request: pb.ListReopeningsRequest, context: RpcContext
+    ) -> pb.ListReopeningsResponse:
+        """Newest first."""
+        most, before = page_size(request.page_size), before_of(request.page_token)
+        found = await periods.reopenings(self._context, before, most + 1)
+        token = str(found[most - 1].reopening_id) if len(found) > most else ""
+        shown = [
+            filled(pb.Reopening, one, first_day=str(one.first_day), last_day=str(one.last_day))
+            for one in found[:most]
+        ]
+        return pb.ListReopeningsResponse(reopenings=shown, next_page_token=token)
 
     async def ListPeriods(
         self, request: pb.ListPeriodsRequest, context: RpcContext

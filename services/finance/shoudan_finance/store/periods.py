@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_finance.tables import PERIODS, UNDECIDED
+from shoudan_finance.tables.periods import REOPENING
 from shoudan_kit.db.columns import Rows, types
 from shoudan_kit.db.text_statements import columns, statement, unnest
 
@@ -35,8 +36,56 @@ class Period(NewPeriod):
     close_time: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class NewReopening:
+    """A period that is opened again."""
+
+    reopening_id: int
+    first_day: date
+    last_day: date
+    reason: str
+    reopened_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reopening(NewReopening):
+    """One row of period_reopening: how it had been closed."""
+
+    closing_micros: int
+    digest: bytes
+    closed_by: str
+    close_time: datetime
+    reopen_time: datetime
+
+
 _NEW: Final = Rows(NewPeriod)
 _PERIOD: Final = Rows(Period)
+_REOPENING: Final = Rows(Reopening)
+
+_REOPENED = statement(f"""
+WITH gone AS (
+    DELETE FROM period
+    WHERE first_day = CAST(:first_day AS date) AND last_day = CAST(:last_day AS date)
+    RETURNING first_day, last_day, closing_micros, digest, closed_by, close_time
+)
+INSERT INTO {REOPENING.name} (reopening_id, first_day, last_day, closing_micros, digest, closed_by,
+    close_time, reason, reopened_by, reopen_time)
+SELECT :reopening_id, gone.first_day, gone.last_day, gone.closing_micros, gone.digest, gone.closed_by,
+    gone.close_time, :reason, :reopened_by, shoudan_now()
+FROM gone RETURNING reopening_id
+""")
+# A month begins at most a month before a day of it.
+_AROUND = statement(f"""
+SELECT {_PERIOD.of()} FROM period
+WHERE first_day BETWEEN CAST(:first_day AS date) - 31 AND CAST(:first_day AS date)
+    AND last_day >= CAST(:last_day AS date) AND last_day - first_day
+        > CAST(:last_day AS date) - CAST(:first_day AS date)
+ORDER BY first_day LIMIT 1
+""")
+_REOPENINGS = statement(f"""
+SELECT {_REOPENING.of()} FROM {REOPENING.name} WHERE reopening_id < :before
+ORDER BY reopening_id DESC LIMIT :most
+""")
 
 _ADD = statement(f"""
 INSERT INTO period ({_NEW.of()}, close_time)
@@ -59,6 +108,28 @@ SELECT count(1) FROM (
     ORDER BY exception_id LIMIT 10000) AS waiting
 WHERE day <= CAST(:to_day AS date)
 """)
+
+
+async def reopen(db: AsyncConnection, one: NewReopening) -> bool:
+    """Take a period out of the closed ones and store how it had been closed; False when it is not closed."""
+    binds = {
+        "first_day": one.first_day,
+        "last_day": one.last_day,
+        "reopening_id": one.reopening_id,
+        "reason": one.reason,
+        "reopened_by": one.reopened_by,
+    }
+    return (await db.execute(_REOPENED, binds)).first() is not None
+
+
+async def around(db: AsyncConnection, first: date, last: date) -> Period | None:
+    """A closed period that is longer and has this one within."""
+    return _PERIOD.one(await db.execute(_AROUND, {"first_day": first, "last_day": last}))
+
+
+async def reopenings(db: AsyncConnection, before: int, most: int) -> list[Reopening]:
+    """Periods that were opened again, newest first."""
+    return _REOPENING.all(await db.execute(_REOPENINGS, {"before": before, "most": most}))
 
 
 async def add(db: AsyncConnection, one: NewPeriod) -> bool:

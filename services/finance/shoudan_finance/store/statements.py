@@ -13,6 +13,7 @@ from shoudan_finance.tables import STATEMENT_TABLE
 from shoudan_kit.db.columns import Rows, names_of, types
 from shoudan_kit.db.text_statements import columns, statement, unnest
 
+IMPORT_S_MAX: Final = 600  # of one import, which is one transaction
 KEPT_S: Final = 86_400  # parts of which no statement was made
 _SPACE: Final = 0x0F1A  # of advisory locks; any number, the same in every process
 FORGET_MAX: Final = 100
@@ -70,6 +71,9 @@ WITH old AS (
 )
 DELETE FROM statement_part p USING old WHERE p.sha256 = old.sha256 AND p.part_no = old.part_no
 """)
+_ALLOW_TIME = statement("""
+SELECT set_config(name, :most, true) FROM pg_settings WHERE name = 'transaction_timeout'
+""")
 _LOCK = statement("SELECT pg_advisory_xact_lock(:space, hashtext(:source))")
 _ADD = statement(f"""
 INSERT INTO statement ({", ".join(_GIVEN)}, create_time)
@@ -110,6 +114,11 @@ async def part(db: AsyncConnection, sha256: bytes, part_no: int) -> bytes | None
 async def forget_parts(db: AsyncConnection) -> None:
     """Delete old parts of files that no statement was made of, at most FORGET_MAX."""
     await db.execute(_FORGET, {"kept_s": KEPT_S, "most": FORGET_MAX})
+
+
+async def allow_time(db: AsyncConnection) -> None:
+    """Let this transaction take as long as a file of the most rows does: it is here whole or not at all."""
+    await db.execute(_ALLOW_TIME, {"most": f"{IMPORT_S_MAX}s"})
 
 
 async def lock(db: AsyncConnection, source: str) -> None:

@@ -52,7 +52,14 @@ METADATA: Final = metadata()
 add_proposal(METADATA)
 add_alone_call(METADATA)
 # Granted SELECT and INSERT only: a fact does not change.
-APPEND_ONLY: Final = ("account_fact", "movement", "trade", "trade_money", "bill_day", "period")
+APPEND_ONLY: Final = (
+    "account_fact",
+    "movement",
+    "trade",
+    "trade_money",
+    "bill_day",
+    "period_reopening",
+)
 
 OPEN: Final = literals(sorted(DAY.states - DAY.final))
 TRADES_OPEN: Final = literals(sorted(TRADE_DAY.states - TRADE_DAY.final))
@@ -496,4 +503,5 @@ PERIODS: Final = Table(
     CheckConstraint("last_day >= first_day", name="days"),
     CheckConstraint("closing_micros = opening_micros - debits_micros + credits_micros", name="sum"),
     comment="会计期间: closed days and months, and what they came to",
+    info=rights(delete=True),
 )

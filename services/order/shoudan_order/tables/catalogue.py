@@ -254,9 +254,7 @@ def _channels(made: MetaData) -> None:
             server_default=text("'[]'"),
             comment="price, stock, shelf: of which changes; empty for all",
         ),
-        words(
-            "notice_url", "where it is notified of its bills and balance; empty for nowhere"
-        ),
+        words("notice_url", "where it is notified of its bills and balance; empty for nowhere"),
         comment="下游渠道",
     )
     Table(

@@ -71,6 +71,11 @@ class BillServiceStub:
                 request_serializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.DownloadBillRequest.SerializeToString,
                 response_deserializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.DownloadBillResponse.FromString,
                 _registered_method=True)
+        self.ListNotices = channel.unary_unary(
+                '/shoudan.finance.v1.BillService/ListNotices',
+                request_serializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.ListNoticesRequest.SerializeToString,
+                response_deserializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.ListNoticesResponse.FromString,
+                _registered_method=True)
 
 
 class BillServiceServicer:
@@ -130,6 +135,13 @@ class BillServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListNotices(self, request, context):
+        """ListNotices pages through the notices that channels are sent of their bills, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BillServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -167,6 +179,11 @@ def add_BillServiceServicer_to_server(servicer, server):
                     servicer.DownloadBill,
                     request_deserializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.DownloadBillRequest.FromString,
                     response_serializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.DownloadBillResponse.SerializeToString,
+            ),
+            'ListNotices': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListNotices,
+                    request_deserializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.ListNoticesRequest.FromString,
+                    response_serializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.ListNoticesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -360,6 +377,33 @@ class BillService:
             '/shoudan.finance.v1.BillService/DownloadBill',
             shoudan_dot_finance_dot_v1_dot_bill__service__pb2.DownloadBillRequest.SerializeToString,
             shoudan_dot_finance_dot_v1_dot_bill__service__pb2.DownloadBillResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNotices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.finance.v1.BillService/ListNotices',
+            shoudan_dot_finance_dot_v1_dot_bill__service__pb2.ListNoticesRequest.SerializeToString,
+            shoudan_dot_finance_dot_v1_dot_bill__service__pb2.ListNoticesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,8 @@ class BillServiceStub:
     """
     DownloadBill: _aio.UnaryStreamMultiCallable[_bill_service_pb2.DownloadBillRequest, _bill_service_pb2.DownloadBillResponse]
     """DownloadBill streams the file that a token is for. Errors: BILL_LINK_NOT_FOUND."""
+    ListNotices: _aio.UnaryUnaryMultiCallable[_bill_service_pb2.ListNoticesRequest, _bill_service_pb2.ListNoticesResponse]
+    """ListNotices pages through the notices that channels are sent of their bills, newest first."""
 
 class BillServiceServicer(metaclass=_abc_1.ABCMeta):
     """BillService makes bills (账单) of complete days: fund bills (资金账单) with every movement of accounts, trade bills (交易账单) with what ended of a down
@@ -105,5 +107,13 @@ class BillServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_bill_service_pb2.DownloadBillRequest, _abc.AsyncIterator[_bill_service_pb2.DownloadBillResponse]],
     ) -> _abc.AsyncIterator[_bill_service_pb2.DownloadBillResponse]:
         """DownloadBill streams the file that a token is for. Errors: BILL_LINK_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ListNotices(
+        self,
+        request: _bill_service_pb2.ListNoticesRequest,
+        context: _aio.ServicerContext[_bill_service_pb2.ListNoticesRequest, _abc.Awaitable[_bill_service_pb2.ListNoticesResponse]],
+    ) -> _abc.Awaitable[_bill_service_pb2.ListNoticesResponse]:
+        """ListNotices pages through the notices that channels are sent of their bills, newest first."""
 
 def add_BillServiceServicer_to_server(servicer: BillServiceServicer, server: _aio.Server) -> None: ...

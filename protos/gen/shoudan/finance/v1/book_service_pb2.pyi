@@ -614,3 +614,170 @@ class ListPeriodsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListPeriodsResponse: _TypeAlias = ListPeriodsResponse  # noqa: Y015
+
+@_typing.final
+class Reopening(_message.Message):
+    """Reopening is a period that was opened again, and how it had been closed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REOPENING_ID_FIELD_NUMBER: _builtins.int
+    FIRST_DAY_FIELD_NUMBER: _builtins.int
+    LAST_DAY_FIELD_NUMBER: _builtins.int
+    CLOSING_MICROS_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    CLOSED_BY_FIELD_NUMBER: _builtins.int
+    CLOSE_TIME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REOPENED_BY_FIELD_NUMBER: _builtins.int
+    REOPEN_TIME_FIELD_NUMBER: _builtins.int
+    reopening_id: _builtins.int
+    """Its number."""
+    first_day: _builtins.str
+    """First day, yyyy-mm-dd."""
+    last_day: _builtins.str
+    """Last day."""
+    closing_micros: _builtins.int
+    """What all accounts had at its end, as it had been closed."""
+    digest: _builtins.bytes
+    """SHA-256 over the trial balance that it had been closed with."""
+    closed_by: _builtins.str
+    """Who had closed it."""
+    reason: _builtins.str
+    """Why it was opened again."""
+    reopened_by: _builtins.str
+    """Who proposed it."""
+    @_builtins.property
+    def close_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    @_builtins.property
+    def reopen_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was opened."""
+
+    def __init__(
+        self,
+        *,
+        reopening_id: _builtins.int = ...,
+        first_day: _builtins.str = ...,
+        last_day: _builtins.str = ...,
+        closing_micros: _builtins.int = ...,
+        digest: _builtins.bytes = ...,
+        closed_by: _builtins.str = ...,
+        close_time: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+        reopened_by: _builtins.str = ...,
+        reopen_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "reopen_time", b"reopen_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "closed_by", b"closed_by", "closing_micros", b"closing_micros", "digest", b"digest", "first_day", b"first_day", "last_day", b"last_day", "reason", b"reason", "reopen_time", b"reopen_time", "reopened_by", b"reopened_by", "reopening_id", b"reopening_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reopening: _TypeAlias = Reopening  # noqa: Y015
+
+@_typing.final
+class ReopenPeriodRequest(_message.Message):
+    """ReopenPeriodRequest names a closed day or month."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_DAY_FIELD_NUMBER: _builtins.int
+    LAST_DAY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    first_day: _builtins.str
+    """First day, yyyy-mm-dd."""
+    last_day: _builtins.str
+    """Last day; the first one when empty."""
+    reason: _builtins.str
+    """Why, at most 256 characters."""
+    by: _builtins.str
+    """Who; of an operator what the token says."""
+    def __init__(
+        self,
+        *,
+        first_day: _builtins.str = ...,
+        last_day: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "first_day", b"first_day", "last_day", b"last_day", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReopenPeriodRequest: _TypeAlias = ReopenPeriodRequest  # noqa: Y015
+
+@_typing.final
+class ReopenPeriodResponse(_message.Message):
+    """ReopenPeriodResponse says that it is open."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReopenPeriodResponse: _TypeAlias = ReopenPeriodResponse  # noqa: Y015
+
+@_typing.final
+class ListReopeningsRequest(_message.Message):
+    """ListReopeningsRequest pages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most 1000, 100 when 0."""
+    page_token: _builtins.str
+    """next_page_token of the page before."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReopeningsRequest: _TypeAlias = ListReopeningsRequest  # noqa: Y015
+
+@_typing.final
+class ListReopeningsResponse(_message.Message):
+    """ListReopeningsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REOPENINGS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def reopenings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reopening]:
+        """Newest first."""
+
+    def __init__(
+        self,
+        *,
+        reopenings: _abc.Iterable[Global___Reopening] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "reopenings", b"reopenings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReopeningsResponse: _TypeAlias = ListReopeningsResponse  # noqa: Y015

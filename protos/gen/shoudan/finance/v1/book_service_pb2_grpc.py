@@ -61,6 +61,16 @@ class BookServiceStub:
                 request_serializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ClosePeriodRequest.SerializeToString,
                 response_deserializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ClosePeriodResponse.FromString,
                 _registered_method=True)
+        self.ReopenPeriod = channel.unary_unary(
+                '/shoudan.finance.v1.BookService/ReopenPeriod',
+                request_serializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ReopenPeriodRequest.SerializeToString,
+                response_deserializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ReopenPeriodResponse.FromString,
+                _registered_method=True)
+        self.ListReopenings = channel.unary_unary(
+                '/shoudan.finance.v1.BookService/ListReopenings',
+                request_serializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ListReopeningsRequest.SerializeToString,
+                response_deserializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ListReopeningsResponse.FromString,
+                _registered_method=True)
         self.ListPeriods = channel.unary_unary(
                 '/shoudan.finance.v1.BookService/ListPeriods',
                 request_serializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ListPeriodsRequest.SerializeToString,
@@ -112,6 +122,21 @@ class BookServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReopenPeriod(self, request, context):
+        """ReopenPeriod opens a closed day or month again, so that it can be closed anew; how it had been closed stays known. Errors: PERIOD_NOT_CLOSED,
+        PERIOD_WITHIN, FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReopenings(self, request, context):
+        """ListReopenings pages through the periods that were opened again, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListPeriods(self, request, context):
         """ListPeriods pages through closed periods, oldest first.
         """
@@ -146,6 +171,16 @@ def add_BookServiceServicer_to_server(servicer, server):
                     servicer.ClosePeriod,
                     request_deserializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ClosePeriodRequest.FromString,
                     response_serializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ClosePeriodResponse.SerializeToString,
+            ),
+            'ReopenPeriod': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReopenPeriod,
+                    request_deserializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ReopenPeriodRequest.FromString,
+                    response_serializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ReopenPeriodResponse.SerializeToString,
+            ),
+            'ListReopenings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReopenings,
+                    request_deserializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ListReopeningsRequest.FromString,
+                    response_serializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ListReopeningsResponse.SerializeToString,
             ),
             'ListPeriods': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPeriods,
@@ -290,6 +325,60 @@ class BookService:
             '/shoudan.finance.v1.BookService/ClosePeriod',
             shoudan_dot_finance_dot_v1_dot_book__service__pb2.ClosePeriodRequest.SerializeToString,
             shoudan_dot_finance_dot_v1_dot_book__service__pb2.ClosePeriodResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReopenPeriod(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.finance.v1.BookService/ReopenPeriod',
+            shoudan_dot_finance_dot_v1_dot_book__service__pb2.ReopenPeriodRequest.SerializeToString,
+            shoudan_dot_finance_dot_v1_dot_book__service__pb2.ReopenPeriodResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReopenings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.finance.v1.BookService/ListReopenings',
+            shoudan_dot_finance_dot_v1_dot_book__service__pb2.ListReopeningsRequest.SerializeToString,
+            shoudan_dot_finance_dot_v1_dot_book__service__pb2.ListReopeningsResponse.FromString,
             options,
             channel_credentials,
             insecure,

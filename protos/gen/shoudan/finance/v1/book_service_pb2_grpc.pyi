@@ -36,6 +36,12 @@ class BookServiceStub:
     """ClosePeriod closes a day or a month: what it came to is stored for good. A repeat gives it back. Errors: EXCEPTIONS_OPEN,
     DAY_NOT_FOUND, DAY_INCOMPLETE, TRADE_DAY_NOT_FOUND, TRADE_DAY_INCOMPLETE, FIELD_INVALID.
     """
+    ReopenPeriod: _aio.UnaryUnaryMultiCallable[_book_service_pb2.ReopenPeriodRequest, _book_service_pb2.ReopenPeriodResponse]
+    """ReopenPeriod opens a closed day or month again, so that it can be closed anew; how it had been closed stays known. Errors: PERIOD_NOT_CLOSED,
+    PERIOD_WITHIN, FIELD_INVALID.
+    """
+    ListReopenings: _aio.UnaryUnaryMultiCallable[_book_service_pb2.ListReopeningsRequest, _book_service_pb2.ListReopeningsResponse]
+    """ListReopenings pages through the periods that were opened again, newest first."""
     ListPeriods: _aio.UnaryUnaryMultiCallable[_book_service_pb2.ListPeriodsRequest, _book_service_pb2.ListPeriodsResponse]
     """ListPeriods pages through closed periods, oldest first."""
 
@@ -91,6 +97,24 @@ class BookServiceServicer(metaclass=_abc_1.ABCMeta):
         """ClosePeriod closes a day or a month: what it came to is stored for good. A repeat gives it back. Errors: EXCEPTIONS_OPEN,
         DAY_NOT_FOUND, DAY_INCOMPLETE, TRADE_DAY_NOT_FOUND, TRADE_DAY_INCOMPLETE, FIELD_INVALID.
         """
+
+    @_abc_1.abstractmethod
+    def ReopenPeriod(
+        self,
+        request: _book_service_pb2.ReopenPeriodRequest,
+        context: _aio.ServicerContext[_book_service_pb2.ReopenPeriodRequest, _abc.Awaitable[_book_service_pb2.ReopenPeriodResponse]],
+    ) -> _abc.Awaitable[_book_service_pb2.ReopenPeriodResponse]:
+        """ReopenPeriod opens a closed day or month again, so that it can be closed anew; how it had been closed stays known. Errors: PERIOD_NOT_CLOSED,
+        PERIOD_WITHIN, FIELD_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def ListReopenings(
+        self,
+        request: _book_service_pb2.ListReopeningsRequest,
+        context: _aio.ServicerContext[_book_service_pb2.ListReopeningsRequest, _abc.Awaitable[_book_service_pb2.ListReopeningsResponse]],
+    ) -> _abc.Awaitable[_book_service_pb2.ListReopeningsResponse]:
+        """ListReopenings pages through the periods that were opened again, newest first."""
 
     @_abc_1.abstractmethod
     def ListPeriods(

@@ -58,12 +58,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No such run of the reconciliation. Code: NOT_FOUND. Metadata: run_id."""
     ERROR_REASON_EXCEPTIONS_OPEN: _ErrorReason.ValueType  # 25
     """Exceptions of the period, or of before it, wait for a decision: more than the settings allow. Code: FAILED_PRECONDITION. Metadata: open, most."""
+    ERROR_REASON_PERIOD_NOT_CLOSED: _ErrorReason.ValueType  # 61
+    """The period is not closed. Code: NOT_FOUND. Metadata: first_day, last_day."""
+    ERROR_REASON_PERIOD_WITHIN: _ErrorReason.ValueType  # 62
+    """A longer period that has it within is closed: it is opened again first. Code: FAILED_PRECONDITION. Metadata: first_day, last_day."""
     ERROR_REASON_EXCEPTION_NOT_FOUND: _ErrorReason.ValueType  # 47
     """No such exception. Code: NOT_FOUND. Metadata: exception_id."""
     ERROR_REASON_EXCEPTION_DECIDED: _ErrorReason.ValueType  # 48
     """The exception is decided, or its counterpart has come. Code: FAILED_PRECONDITION. Metadata: exception_id, status."""
     ERROR_REASON_DISPUTE_NOT_FOUND: _ErrorReason.ValueType  # 49
     """No such dispute. Code: NOT_FOUND. Metadata: dispute_id."""
+    ERROR_REASON_TARGET_NOT_FOUND: _ErrorReason.ValueType  # 60
+    """No target of this name is configured. Code: NOT_FOUND. Metadata: target."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons a finance call is refused. Domain "finance.shoudan"."""
@@ -104,10 +110,16 @@ ERROR_REASON_RUN_NOT_FOUND: ErrorReason.ValueType  # 46
 """No such run of the reconciliation. Code: NOT_FOUND. Metadata: run_id."""
 ERROR_REASON_EXCEPTIONS_OPEN: ErrorReason.ValueType  # 25
 """Exceptions of the period, or of before it, wait for a decision: more than the settings allow. Code: FAILED_PRECONDITION. Metadata: open, most."""
+ERROR_REASON_PERIOD_NOT_CLOSED: ErrorReason.ValueType  # 61
+"""The period is not closed. Code: NOT_FOUND. Metadata: first_day, last_day."""
+ERROR_REASON_PERIOD_WITHIN: ErrorReason.ValueType  # 62
+"""A longer period that has it within is closed: it is opened again first. Code: FAILED_PRECONDITION. Metadata: first_day, last_day."""
 ERROR_REASON_EXCEPTION_NOT_FOUND: ErrorReason.ValueType  # 47
 """No such exception. Code: NOT_FOUND. Metadata: exception_id."""
 ERROR_REASON_EXCEPTION_DECIDED: ErrorReason.ValueType  # 48
 """The exception is decided, or its counterpart has come. Code: FAILED_PRECONDITION. Metadata: exception_id, status."""
 ERROR_REASON_DISPUTE_NOT_FOUND: ErrorReason.ValueType  # 49
 """No such dispute. Code: NOT_FOUND. Metadata: dispute_id."""
+ERROR_REASON_TARGET_NOT_FOUND: ErrorReason.ValueType  # 60
+"""No target of this name is configured. Code: NOT_FOUND. Metadata: target."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

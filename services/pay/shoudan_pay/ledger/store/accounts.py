@@ -139,10 +139,16 @@ DELETE FROM account_alert WHERE account_id = :account_id AND threshold_micros = 
 _WATCHED = statement("""
 SELECT t.account_id, a.ident, a.groups, a.eid, t.threshold_micros, t.hysteresis_micros, t.low,
     t.crossed_seq, t.crossed_time, a.balance_micros, a.credit_micros
-FROM account_alert t JOIN account_info a ON a.account_id = t.account_id
-WHERE (t.account_id, t.threshold_micros)
-    > (CAST(:account_id AS bigint), CAST(:threshold_micros AS bigint))
-ORDER BY t.account_id, t.threshold_micros LIMIT :most
+FROM (
+    SELECT account_id, threshold_micros, hysteresis_micros, low, crossed_seq, crossed_time
+    FROM account_alert
+    WHERE (account_id, threshold_micros)
+        > (CAST(:account_id AS bigint), CAST(:threshold_micros AS bigint))
+    ORDER BY account_id, threshold_micros LIMIT :most
+) t CROSS JOIN LATERAL (
+    SELECT ident, groups, eid, balance_micros, credit_micros FROM account_info
+    WHERE account_id = t.account_id OFFSET 0
+) a ORDER BY t.account_id, t.threshold_micros
 """)
 # By account_record_seq. Of more records than are read the window is as long as those are.
 _SPENT = statement("""
