@@ -219,24 +219,6 @@ async def refused_make(billed: Billed, **more: Any) -> str:
     return await refused(billed.stub.MakeBill(pb.MakeBillRequest(**given)))
 
 
-async def test_a_merchant_of_the_payment_server_has_a_bill_of_its_own_account(
-    harness: FinanceHarness,
-) -> None:
-    key = await harness.ledger.account(50 * YUAN, ident="shop", groups="member")
-    await harness.ledger.post(posting(key, 20 * YUAN))
-    day = await harness.close_day()
-    await harness.completed(day)
-    request = pb.MakeBillRequest(kind="fund", ident="shop", eid=key.eid, first_day=str(day))
-    one = await published(harness.bill_stub, request)
-    text = (await content(harness.bill_stub, one.bill_id)).decode()
-    assert one.rows == 2
-    (summed,) = [row for row in csv.reader(text.splitlines()) if row[1:2] == ["member"]][-1:]
-    assert summed[3:] == ["0", "2", "70", "0", "0", "70"]
-    # The channel's own bill, of a merchant with the same number, has nothing of it.
-    other = pb.MakeBillRequest(kind="fund", ident="oms", eid=key.eid, first_day=str(day))
-    assert (await published(harness.bill_stub, other)).rows == 0
-
-
 @pytest.mark.parametrize(
     "style", [{}, {"bom": True, "backtick": True}, {"packed": True}, {"format": "xlsx"}]
 )

@@ -52,19 +52,12 @@ METADATA: Final = metadata()
 add_proposal(METADATA)
 add_alone_call(METADATA)
 # Granted SELECT and INSERT only: a fact does not change.
-APPEND_ONLY: Final = (
-    "account_fact",
-    "movement",
-    "trade",
-    "trade_money",
-    "bill_day",
-    "period_reopening",
-)
+_FACTS: Final = ("account_fact", "movement", "trade", "trade_money")
+APPEND_ONLY: Final = (*_FACTS, "bill_day", "period_reopening")
 
 OPEN: Final = literals(sorted(DAY.states - DAY.final))
 TRADES_OPEN: Final = literals(sorted(TRADE_DAY.states - TRADE_DAY.final))
-# Kinds of trade: with a down channel, and with a supplier.
-DOWN, UP = "1, 2", "3, 4"
+DOWN, UP = "1, 2", "3, 4"  # kinds of trade: with a down channel, and with a supplier
 
 # Days of the ledger that are here whole and proved: what pay may take out of its own database.
 COPIED: Final = f"SELECT day FROM finance_day WHERE status = {DayStatus.COMPLETE:d} ORDER BY day"
