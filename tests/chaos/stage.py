@@ -45,6 +45,7 @@ WITHOUT_MONEY = """  - channel_no: poor
         products:
           - { product_id: 990, line_id: 1, carrier_no: ZSH, face: 200, sell_discount: 0.99, limit_count: 10 }
 """
+MONEY = "opening_yuan: 99999.99"
 CONNECTIONS = 250
 
 
@@ -114,10 +115,12 @@ class Stage(System):
 
 
 def catalogue() -> str:
-    """The demonstration's, and a channel that has no money."""
+    """The demonstration's, with a channel that has no money; the other's credit is enough for all orders."""
     written = demo_catalogue().read_text("utf-8")
     assert BEFORE in written
-    return written.replace(BEFORE, WITHOUT_MONEY + BEFORE, 1)
+    assert MONEY in written
+    credit = f"{MONEY}, credit_yuan: {CREDIT_MICROS // 1_000_000}"
+    return written.replace(BEFORE, WITHOUT_MONEY + BEFORE, 1).replace(MONEY, credit, 1)
 
 
 async def fill(clients: Clients, channel: str = CHANNEL) -> None:

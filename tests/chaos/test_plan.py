@@ -6,8 +6,10 @@ from collections import Counter
 
 import pytest
 
+from shoudan_cli.document import parse
 from tests.chaos import plan
 from tests.chaos.nemesis import MOODS, Nemesis
+from tests.chaos.stage import CHANNEL, CREDIT_MICROS, catalogue
 
 
 @pytest.mark.parametrize("tier", plan.TIERS)
@@ -41,3 +43,9 @@ def test_every_kind_of_fault_has_somebody_who_does_it() -> None:
     others = set(plan.KINDS) - on_links - of_partners - set(MOODS)
     missing = [one for one in others if not hasattr(Nemesis, f"_{one.removeprefix('operator_')}")]
     assert not missing
+
+
+def test_an_operator_who_applies_the_catalogue_takes_no_credit_away() -> None:
+    found = parse(catalogue(), "catalogue.yaml", {"SHOUDAN_SANDBOX_URL": "http://127.0.0.1:1"})
+    (credit,) = [one.credit_yuan for one in found.accounts if one.eid == CHANNEL]
+    assert credit == CREDIT_MICROS
