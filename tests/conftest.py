@@ -19,6 +19,7 @@ from shoudan_kit.embedded import DatabaseUrls, Nats, Postgres
 from shoudan_kit.process.child import Child
 from shoudan_kit.process.gc_tuning import tune_gc
 from tests import dropped
+from tests.console.chromium import PROGRAM
 from tests.preloaded import Nursery, started
 from tests.shard_maps import MapMaker, Maps
 from tests.shares import Shares, rank
@@ -38,6 +39,11 @@ def pytest_configure() -> None:
     tune_gc()
     if "TMPDIR" not in os.environ and _room() >= ROOM_BYTES:
         os.environ["TMPDIR"], tempfile.tempdir = str(MEMORY), None
+
+
+def pytest_report_header() -> str:
+    """Whether what needs a browser runs."""
+    return f"browser: {PROGRAM or 'none here, tests/console/test_browser.py does not run'}"
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -14,6 +14,7 @@ from shoudan_console.pages import (
     ledger,
     login,
     notifies,
+    operators,
     order,
     orders,
     overview,
@@ -40,6 +41,7 @@ _MODULES: Final = (
     finance_bills,
     finance_statements,
     finance_exceptions,
+    operators,
     search,
     login,
     preferences,
@@ -60,4 +62,5 @@ NAVIGATION: Final[tuple[Entry, ...]] = (
     *finance_exceptions.NAVIGATION,
     *tasks.NAVIGATION,
     *audit_log.NAVIGATION,
+    *operators.NAVIGATION,
 )

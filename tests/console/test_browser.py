@@ -1,0 +1,174 @@
+"""Promises that only a browser can show: no complaint, no page wider than its window, keys, and no scripts.
+
+Collected where a chromium is installed; elsewhere the head of the run says that it is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.console.chromium import Window, chromium
+from tests.console.harness import Browser, Desk
+from tests.console.test_console import ALL, SHOWN, an_order
+from tests.poll import eventually
+
+pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(240)]
+
+PAGES = [path for path in SHOWN if not path.endswith(".csv")]
+WIDER = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+# What a reader of screens needs of every page; each gives what lacks it.
+ACCESSIBLE = {
+    "a field without a label": """[...document.querySelectorAll('input:not([type=hidden]), select')]
+      .filter(e => !e.labels.length && !e.ariaLabel).map(e => e.outerHTML)""",
+    "a button without a name": """[...document.querySelectorAll('button, a[href]')]
+      .filter(e => !e.textContent.trim() && !e.ariaLabel).map(e => e.outerHTML)""",
+    "a table without a caption": """[...document.querySelectorAll('table')]
+      .filter(e => !e.caption).map(e => e.className)""",
+    "a head without its scope": """[...document.querySelectorAll('th')]
+      .filter(e => !e.scope).map(e => e.textContent)""",
+    "a number twice": """(ids => ids.filter((id, at) => ids.indexOf(id) !== at))
+      ([...document.querySelectorAll('[id]')].map(e => e.id))""",
+    "not one heading": "[document.querySelectorAll('h1').length].filter(n => n !== 1)",
+}
+# The contrast of every text with what is behind it, at least 4.5 to 1 (3 for large ones).
+CONTRAST = """(() => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgba = colour => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const linear = v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+  const light = c => { const [r, g, b] = c.map(linear);
+    return .2126 * r + .7152 * g + .0722 * b; };
+  const over = (top, below) => {
+    const share = top[3] / 255;
+    return top.slice(0, 3).map((v, i) => v * share + below[i] * (1 - share));
+  };
+  const behind = e => {
+    const stack = [];
+    for (let one = e; one; one = one.parentElement) stack.push(rgba(getComputedStyle(one).backgroundColor));
+    return stack.reverse().reduce((below, top) => over(top, below), [255, 255, 255]);
+  };
+  const found = new Set();
+  for (const e of document.querySelectorAll('body *')) {
+    const own = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+    const box = e.getBoundingClientRect();
+    if (!own || box.width < 2 || box.height < 2 || !e.checkVisibility({opacityProperty: true})) continue;
+    const style = getComputedStyle(e), back = behind(e), text = over(rgba(style.color), back);
+    const [a, b] = [light(text), light(back)].sort((x, y) => y - x);
+    const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.6 && style.fontWeight >= 700);
+    if ((a + .05) / (b + .05) < (large ? 3 : 4.5)) {
+      const ratio = ((a + .05) / (b + .05)).toFixed(2);
+      found.add(`${e.tagName}.${e.className} ${ratio} ${e.textContent.trim().slice(0, 20)}`);
+    }
+  }
+  return [...found];
+})()"""
+
+
+@pytest.fixture(scope="module")
+async def window(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Window]:
+    """A browser in which an operator with every role is logged in."""
+    home = tmp_path_factory.mktemp("chromium")
+    async with chromium(home, desk.system.console_url) as one:
+        person = await desk.logged_in("watches", *ALL)
+        await one.cookies([("session", person.cookie()), ("form", person.cookie("form"))])
+        yield one
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("language", ["zh", "en"])
+async def test_no_page_complains_is_too_wide_or_hard_to_read(
+    desk: Desk, window: Window, language: str, theme: str
+) -> None:
+    await window.cookies([("lang", language), ("theme", theme)])
+    window.wrong.clear()
+    order_id = await an_order(desk)
+    lacking: dict[str, object] = {}
+    for path in [*PAGES, f"/orders/{order_id}", "/orders?channel=nobody", "/suppliers/ycup/10"]:
+        await window.width(1280)
+        await window.open(path)
+        for what, script in ACCESSIBLE.items():
+            if found := await window.run(script):
+                lacking[f"{path}: {what}"] = found
+        if found := await window.run(CONTRAST):
+            lacking[f"{path}: contrast"] = found
+        for pixels in (360, 640):  # a phone, and 200 % of a small window
+            await window.width(pixels)
+            if await window.run(WIDER):
+                lacking[f"{path}: wider than {pixels}"] = True
+    assert lacking == {}
+    assert window.wrong == []
+
+
+async def test_the_way_to_an_order_needs_no_mouse(desk: Desk, window: Window) -> None:
+    order_id = await an_order(desk)
+    await window.width(1280)
+    await window.open("/")
+    await window.press("/")
+    assert await window.run("document.activeElement.id") == "search"
+    for letter in "desk-0":
+        await window.press(letter)
+    await window.press("Enter")
+    await window.at(f"/orders/{order_id}")
+    await window.open("/orders?channel=test")
+    first = await window.run("document.querySelector('tr[data-href]').dataset.href")
+    await window.press("j")
+    assert await window.run("document.querySelector('tr.in-hand').dataset.href") == first
+    await window.press("j")
+    await window.press("k")
+    await window.press("Enter")
+    await window.at(first)
+    await window.press("?")
+    assert await window.run("document.getElementById('keys').open") is True
+
+
+async def test_a_filter_changes_the_list_and_the_address_without_a_reload(
+    window: Window,
+) -> None:
+    await window.open("/orders")
+    await window.run("window.same = true")
+    await window.run(
+        "(() => { const one = document.querySelector('select[name=status]'); one.value = '0';"
+        " one.dispatchEvent(new Event('change', {bubbles: true})); })()"
+    )
+
+    async def narrowed() -> bool:
+        return "status=0" in await window.run("location.search")
+
+    await eventually(narrowed, 15, every_s=0.05)
+    assert await window.run("window.same") is True
+    states = await window.run(
+        "[...document.querySelectorAll('td.k-status .state')].map(e => e.className)"
+    )
+    assert states
+
+
+async def test_the_main_ways_need_no_scripts(desk: Desk, window: Window) -> None:
+    browser: Browser = await desk.logged_in("plain", "support", "ops")
+    await window.cookies(
+        [("session", browser.cookie()), ("form", browser.cookie("form")), ("lang", "en")]
+    )
+    await window.scripts(on=False)
+    try:
+        await window.open("/orders?channel=test&status=0")
+        document = await window.ask("DOM.getDocument")
+        root = document["root"]["nodeId"]
+        rows = await window.ask("DOM.querySelectorAll", nodeId=root, selector="tr[data-href] a")
+        assert rows["nodeIds"]
+        copy = await window.ask("DOM.querySelectorAll", nodeId=root, selector=".copy:not([hidden])")
+        assert copy["nodeIds"] == []  # what needs a script is not offered
+    finally:
+        await window.scripts(on=True)
+
+
+async def test_both_themes_look_different(window: Window) -> None:
+    seen: list[bytes] = []
+    for theme in ("light", "dark"):
+        await window.cookies([("theme", theme)])
+        await window.open("/orders")
+        seen.append(await window.picture())
+    assert all(one.startswith(b"\x89PNG") for one in seen)
+    assert seen[0] != seen[1]
