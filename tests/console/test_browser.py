@@ -103,6 +103,18 @@ async def test_no_page_complains_is_too_wide_or_hard_to_read(
     assert window.wrong == []
 
 
+async def test_what_is_hard_to_read_or_too_wide_is_found(window: Window) -> None:
+    await window.width(1280)
+    await window.open("/orders")
+    assert await window.run(CONTRAST) == []
+    await window.run("document.querySelector('h1').style.color = '#777777'")
+    await window.run("document.querySelector('h1').style.backgroundColor = '#888888'")
+    assert any("H1" in one for one in await window.run(CONTRAST))
+    assert await window.run(WIDER) is False
+    await window.run("document.querySelector('h1').style.width = '3000px'")
+    assert await window.run(WIDER) is True
+
+
 async def test_the_way_to_an_order_needs_no_mouse(desk: Desk, window: Window) -> None:
     order_id = await an_order(desk)
     await window.width(1280)

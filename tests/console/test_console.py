@@ -415,3 +415,26 @@ async def test_who_may_not_see_a_list_is_told_so_and_not_shown_it_in_the_navigat
     assert 'href="/audit-log"' not in page.text
     export = await viewer.get("/audit-log.csv")
     assert export.status == 403
+
+
+async def test_a_session_is_ended_from_another_browser_and_a_password_changed(desk: Desk) -> None:
+    first = await desk.logged_in("moves", "support")
+    second = await desk.logged_in("moves", "support")
+    page = await second.get("/me")
+    assert "this one" in page.text
+    numbers = re.findall(r'name="session_id" value="(\d+)"', page.text)
+    assert numbers
+    assert (await second.post("/me/end", {"session_id": numbers[0]})).location == "/me?done=ended"
+    assert (await first.get("/orders")).location.startswith("/login")
+    fields = {"password": PASSWORD, "new_password": "short", "repeated": "short"}
+    assert (await second.post("/me/password", fields)).status == 400
+    wrong = {**fields, "repeated": "other"}
+    assert "differ" in (await second.post("/me/password", wrong)).text
+    new = "another horse, another battery"
+    done = await second.post(
+        "/me/password", {"password": PASSWORD, "new_password": new, "repeated": new}
+    )
+    assert done.location == "/me?done=password"
+    viewer = await desk.logged_in("is-viewer", "viewer")
+    assert (await viewer.get("/operators/moves")).status == 200  # with nothing of it
+    assert "Your roles do not show this" in (await viewer.get("/operators/moves")).text
