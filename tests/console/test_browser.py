@@ -111,7 +111,7 @@ async def test_what_is_hard_to_read_or_too_wide_is_found(window: Window) -> None
     await window.run("document.querySelector('h1').style.backgroundColor = '#888888'")
     assert any("H1" in one for one in await window.run(CONTRAST))
     assert await window.run(WIDER) is False
-    await window.run("document.querySelector('h1').style.width = '3000px'")
+    await window.run("document.querySelector('main').style.minWidth = '3000px'")
     assert await window.run(WIDER) is True
 
 
