@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from nats.errors import Error as NatsError
 
 from shoudan_cli.system import System
-from shoudan_cli.wiring import GATEWAY, SANDBOX, SERVICES
+from shoudan_cli.wiring import CONSOLE, GATEWAY, SANDBOX, SERVICES, STORES
 from shoudan_kit.process.ports import free_port
 from shoudan_kit.rpc.client import connect
 from shoudan_kit.tls.authority import CERT, CURRENT, KEY, Authority
@@ -34,7 +34,10 @@ pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(300)]
 CANARY = "6217000010001234567"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 # HTTP for partners, health and metrics, the played outside, and PostgreSQL on loopback.
-PLAIN = {GATEWAY, "internal", SANDBOX, "postgres", *(f"{one} ops" for one in (*SERVICES, GATEWAY))}
+PLAIN = {
+    *(GATEWAY, CONSOLE, "internal", SANDBOX, "postgres"),
+    *(f"{one} ops" for one in (*STORES, GATEWAY)),
+}
 
 
 class Wire:
