@@ -217,7 +217,7 @@ VALID: dict[str, Correct] = {
         setattr(m, "up_channel_no", ""),
         setattr(m, "everyone", False),
         setattr(m, "day", "2026-11-20"),
-        setattr(m, "page_token", "1764000000000000.1"),
+        setattr(m, "page_token", "1795147200000000.1"),
     ),
     **dict.fromkeys(
         ("FinanceService/ListDays", "TradeService/ListTradeDays"),
