@@ -106,13 +106,15 @@ def test_a_stale_page_is_found(
 ) -> None:
     tool = tmp_path / "tools" / "docs.py"
     tool.parent.mkdir()
-    for name in ("docs.py", "pictures.py"):
+    (tmp_path / "gateway/shoudan_gateway").mkdir(parents=True)
+    for name in ("docs.py", "pictures.py", "recordings.py"):
         (tool.parent / name).write_text((ROOT / "tools" / name).read_text("utf-8"))
     (tmp_path / "docs").mkdir()
     measured = (ROOT / "docs" / "capacity.json").read_text("utf-8")
     (tmp_path / "docs" / "capacity.json").write_text(measured)
     monkeypatch.syspath_prepend(tool.parent)  # as when the tool itself is run
-    monkeypatch.delitem(sys.modules, "pictures", raising=False)
+    for name in ("pictures", "recordings"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     main = runpy.run_path(str(tool))["main"]
 
     def run(*args: str) -> int:

@@ -170,18 +170,36 @@ class Desk:
         await browser.get("/login")
         await browser.speak(language)
         await browser.get("/login")
-        done = await browser.post("/login", await self.credentials(person))
-
-        async def admitted() -> bool:
-            nonlocal done
-            if done.status == 401 and LATER.search(done.text):
-                done = await browser.post("/login", await self.credentials(person))
-            return not (done.status == 401 and LATER.search(done.text))
-
-        await eventually(admitted, LATER_S, every_s=0.2)
-        assert done.status == 303, done.text
+        await self.admitted(browser, "/login", person)
         await browser.get("/")
         return browser
+
+    async def known(self, browser: Browser, path: str) -> Answer:
+        """A page, again while a service has not yet fetched the key of its operator's token."""
+        found: Answer | None = None
+
+        async def seen() -> bool:
+            nonlocal found
+            found = await browser.get(path)
+            return "why=unknown key" not in found.text
+
+        await eventually(seen, LATER_S, every_s=0.2)
+        assert found is not None
+        return found
+
+    async def admitted(self, browser: Browser, path: str, person: Person, **more: str) -> Answer:
+        """Password and code sent to a page that asks for them, again while there are too many attempts."""
+        done: Answer | None = None
+
+        async def answered() -> bool:
+            nonlocal done
+            done = await browser.post(path, {**await self.credentials(person), **more})
+            return not (done.status == 401 and LATER.search(done.text))
+
+        await eventually(answered, LATER_S, every_s=0.2)
+        assert done is not None
+        assert done.status == 303, done.text
+        return done
 
     async def token(self, name: str) -> str:
         """What a call of an operator carries, apart from any browser."""

@@ -172,7 +172,9 @@ async def test_a_crossing_reaches_the_channel_and_the_staff_and_so_does_the_reco
     await moved(alerted.ledger, key, -60, 15, -10)  # 40 low, 55 quiet, 45 quiet
     await eventually(lambda: len(alerted.channels.of(key.eid)) == 1, 20)
     (low,) = alerted.channels.of(key.eid)
-    assert (low["event"], low["balance"], low["threshold"]) == ("balance_low", "40", "50")
+    assert (low["event"], low["threshold"]) == ("balance_low", "50")
+    # As it crossed, or as the first look found it: whichever stored the crossing.
+    assert low["balance"] in {"40", "45"}
     # 60 left within a day, and 10 more at most by the time it was sent: 40 to 55 last a day or less.
     assert 10 < float(low["runway_hours"]) < 24
     await moved(alerted.ledger, key, 20)  # 65 recovered

@@ -349,7 +349,9 @@ async def test_a_process_that_is_killed_in_the_middle_of_an_import_leaves_nothin
     dying = FinanceProcess(
         urls, tmp_path, "finance.statement_rows_stored:exit@2", pay_target=AWAY, order_target=AWAY
     )
+    counted = "SELECT (SELECT count(*) FROM entry), (SELECT count(*) FROM statement)"
     async with opened(urls, ledger, roles=frozenset({"rpc"})) as first:
+        before = tuple((await first.sql(counted))[0])
         async with aio.insecure_channel(f"127.0.0.1:{first.process.port}") as channel:
             request = await Desk(first, channel).request(data, "killed")
         async with aio.insecure_channel(dying.target) as channel:
@@ -357,14 +359,12 @@ async def test_a_process_that_is_killed_in_the_middle_of_an_import_leaves_nothin
             with pytest.raises(aio.AioRpcError):
                 await stub.ImportStatement(request, timeout=60, wait_for_ready=True)
         assert await dying.ended() == 137
-        left = await first.sql(
-            "SELECT (SELECT count(*) FROM entry), (SELECT count(*) FROM statement)"
-        )
-        assert tuple(left[0]) == (0, 0)
+        assert tuple((await first.sql(counted))[0]) == before
         async with aio.insecure_channel(f"127.0.0.1:{first.process.port}") as channel:
             desk = Desk(first, channel)
             made = await desk.stub.ImportStatement(request)
             assert (made.existed, made.statement.entries) == (False, 12_000)
             again = await desk.stub.ImportStatement(request)
             assert (again.existed, again.statement) == (True, made.statement)
-        assert (await first.sql("SELECT count(*) FROM entry"))[0][0] == 12_000
+        after = tuple((await first.sql(counted))[0])
+        assert after == (before[0] + 12_000, before[1] + 1)

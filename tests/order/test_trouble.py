@@ -277,7 +277,10 @@ async def test_an_unpaid_order_at_overtime_voids_its_debit(harness: OrderHarness
     order_id = await harness.order()
 
     async def tried() -> bool:
-        return harness.ledger.calls > 0
+        """Refused, and written down to be tried again: with that its order's task is due at the overtime."""
+        waits = "SELECT count(*) FROM task WHERE order_no = :no AND name = 'order.pay'"
+        found = await harness.sql(waits, no=str(order_id))
+        return harness.ledger.calls > 0 and found[0][0] == 1
 
     await eventually(tried)
     await time_out(harness, order_id)

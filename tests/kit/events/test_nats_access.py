@@ -276,7 +276,14 @@ async def shows_newest(house: House, name: str) -> bool:
 
 
 # What a service's code names because it follows it, and does not publish.
-FOLLOWED = {"finance": {"shoudan.events.pay.ledger.day_closed"}}
+FOLLOWED = {
+    "finance": {
+        "shoudan.events.pay.ledger.day_closed",
+        "shoudan.events.pay.account.",
+        "shoudan.events.pay.account.low",
+        "shoudan.events.pay.account.recovered",
+    }
+}
 
 
 @pytest.mark.parametrize(
