@@ -309,12 +309,12 @@ async def test_a_test_of_who_is_not_there_is_refused(
 
 
 async def test_a_process_that_dies_behind_a_sent_alert_sends_it_again_by_the_same_key(
-    database: Callable[[str], Awaitable[DatabaseUrls]],
+    new_database: Callable[[str], Awaitable[DatabaseUrls]],
     ledger: LedgerHarness,
     robots: tuple[Robot, Robot],
     tmp_path: Path,
 ) -> None:
-    urls = await database("finance")
+    urls = await new_database("finance")  # no process of another test takes its tasks
     async with opened(urls, ledger, roles=frozenset({"rpc"})) as first:
         port = first.context.app.settings.order_target
         key = await ledger.account(100 * YUAN)

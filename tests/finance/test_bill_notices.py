@@ -130,9 +130,9 @@ async def test_a_bill_that_a_channel_asked_for_itself_is_no_news(noticed: Financ
 
 
 async def test_a_process_that_dies_behind_a_notice_sends_it_again_by_the_same_key(
-    database: Callable[[str], Awaitable[DatabaseUrls]], ledger: LedgerHarness, tmp_path: Path
+    new_database: Callable[[str], Awaitable[DatabaseUrls]], ledger: LedgerHarness, tmp_path: Path
 ) -> None:
-    urls = await database("finance")
+    urls = await new_database("finance")  # no process of another test takes its tasks
     async with opened(urls, ledger, roles=frozenset({"rpc", "tasks"})) as first:
         eid, day = await closed(first)
     async with opened(urls, ledger, roles=frozenset({"rpc"})) as second:
