@@ -67,7 +67,17 @@ class Browser:
     csrf: str = ""
 
     async def get(self, path: str, **headers: str) -> Answer:
-        return await self._ask("GET", path, headers=headers)
+        """A page, again while a service has not yet fetched the key of its operator's token."""
+        found: Answer | None = None
+
+        async def seen() -> bool:
+            nonlocal found
+            found = await self._ask("GET", path, headers=headers)
+            return "why=unknown key" not in found.text
+
+        await eventually(seen, LATER_S, every_s=0.2)
+        assert found is not None
+        return found
 
     async def post(
         self, path: str, fields: Mapping[str, str] | None = None, **headers: str
@@ -173,19 +183,6 @@ class Desk:
         await self.admitted(browser, "/login", person)
         await browser.get("/")
         return browser
-
-    async def known(self, browser: Browser, path: str) -> Answer:
-        """A page, again while a service has not yet fetched the key of its operator's token."""
-        found: Answer | None = None
-
-        async def seen() -> bool:
-            nonlocal found
-            found = await browser.get(path)
-            return "why=unknown key" not in found.text
-
-        await eventually(seen, LATER_S, every_s=0.2)
-        assert found is not None
-        return found
 
     async def admitted(self, browser: Browser, path: str, person: Person, **more: str) -> Answer:
         """Password and code sent to a page that asks for them, again while there are too many attempts."""
