@@ -86,7 +86,7 @@ async def test_a_login_makes_a_new_cookie_and_nothing_readable_is_stored(desk: D
     assert first != "fixed-by-another"
     await browser.get("/login")  # leads on: logged in
     await browser.get("/")
-    await desk.admitted(browser, "/prove", person, next="/work")
+    await desk.admitted(browser, "/prove", person, next="/work-queue")
     second = browser.cookie()
     assert second not in {"", first}
     stored = await desk.sql("SELECT string_agg(s::text, '') FROM console_session s")
@@ -177,7 +177,7 @@ async def test_a_role_sees_what_it_may_do_and_the_service_refuses_the_rest(
     audit = await desk.partner.sql(
         "order", "SELECT max(audit_id) FROM oms_audit_info WHERE audit_status = 20"
     )
-    path = f"/work/order/delivery/{audit}"
+    path = f"/work-queue/order/delivery/{audit}"
     page = await browser.get(path)
     assert page.status == 200
     may = role in {"support", "ops", "finance-checker"}
@@ -266,8 +266,8 @@ async def test_a_decision_that_is_sent_twice_counts_once(desk: Desk) -> None:
     audit = await desk.partner.sql(
         "order", "SELECT min(audit_id) FROM oms_audit_info WHERE audit_status = 20"
     )
-    path = f"/work/order/delivery/{audit}"
-    assert f'data-href="{path}"' in (await browser.get("/work")).text
+    path = f"/work-queue/order/delivery/{audit}"
+    assert f'data-href="{path}"' in (await browser.get("/work-queue")).text
     page = await browser.get(path)
     fields = {"decision": "failed", "reason": "the supplier says so", "once": page.field("once")}
     empty = await browser.post(path, {**fields, "reason": ""})
@@ -292,7 +292,7 @@ async def test_money_is_decided_only_after_password_and_code_again(desk: Desk) -
     audit = await desk.partner.sql(
         "order", "SELECT max(audit_id) FROM oms_audit_info WHERE audit_status = 20"
     )
-    path = f"/work/order/delivery/{audit}"
+    path = f"/work-queue/order/delivery/{audit}"
     page = await browser.get(path)
     assert 'name="decision"' not in page.text
     sent = await browser.post(path, {"decision": "failed", "reason": "tried at once"})
@@ -311,7 +311,7 @@ async def test_a_service_that_is_away_leaves_the_rest_of_the_page(desk: Desk) ->
     desk.system.pause("pay")
     try:
         loop = asyncio.get_running_loop()
-        for path in ("/", f"/orders/{order_id}", "/work"):
+        for path in ("/", f"/orders/{order_id}", "/work-queue"):
             begun = loop.time()
             page = await browser.get(path)
             assert loop.time() - begun < 4
@@ -322,7 +322,7 @@ async def test_a_service_that_is_away_leaves_the_rest_of_the_page(desk: Desk) ->
         desk.system.resume("pay")
 
     async def back() -> bool:
-        return "pay does not answer" not in (await browser.get("/work")).text
+        return "pay does not answer" not in (await browser.get("/work-queue")).text
 
     await eventually(back, 30, every_s=0.2)
 

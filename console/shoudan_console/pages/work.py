@@ -22,7 +22,7 @@ from shoudan_console.values import mark as _
 from shoudan_console.visits import Missing, Visit
 from shoudan_kit.rpc.refusal import Refused
 
-PATH: Final = "/work"
+PATH: Final = "/work-queue"
 SERVICES: Final[tuple[str, ...]] = ("order", "pay", "erp_ingest")
 REASON_MAX: Final = 256
 KIND: Final = re.compile(r"[a-z_]{1,40}")
@@ -191,7 +191,7 @@ async def decide(visit: Visit) -> Response:
 
 PAGES: Final = (
     *listing_pages(LISTING),
-    Page("/work/{service}/{kind}/{key}", show, decide),
+    Page("/work-queue/{service}/{kind}/{key}", show, decide),
 )
 NAVIGATION: Final = (
     Entry(PATH, _("Work queue"), _("Operate"), tuple(map(calls.list_work, SERVICES))),
