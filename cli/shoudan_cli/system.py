@@ -347,6 +347,7 @@ class System:
             return
         from shoudan_cli.apply import apply
         from shoudan_cli.document import load
+        from shoudan_cli.everywhere import catalogue_everywhere
 
         timer = _timer()
         document = load(self.plan.catalogue, self.env)
@@ -355,6 +356,10 @@ class System:
             changes = await apply(clients, document, APPLIED_BY, dry_run=False)
         finally:
             await clients.close()
+        names = [replica("order", number) for number in range(1, self.plan.replicas + 1)]
+        targets = [self.target(name) for name in names]
+        present(self.id, self.home, targets)
+        await catalogue_everywhere(targets, self.identity)
         self._done("catalogue", f"{len(changes)} changed", timer())
 
     async def _start_gateway(self) -> None:

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -104,6 +105,11 @@ class Window:
             height=800,
             deviceScaleFactor=1,
             mobile=False,
+        )
+        await eventually(partial(self.run, f"innerWidth === {pixels}"), 15, every_s=0.02)
+        # The frame after the next is laid out for that width.
+        await self.run(
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
         )
 
     async def scripts(self, *, on: bool) -> None:
