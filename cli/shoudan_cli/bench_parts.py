@@ -102,5 +102,11 @@ def cpu_s(roots: Sequence[int]) -> float:
     return sum(usage({str(pid): pid for pid in roots}).values())
 
 
+def peak_mib(pid: int) -> int:
+    """The most memory that a process had, as Linux counts it."""
+    lines = Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
+    return next(int(one.split()[1]) >> 10 for one in lines if one.startswith("VmHWM:"))
+
+
 def _command(*words: str) -> list[str]:
     return [sys.executable, "-m", "shoudan_cli", *words]

@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
@@ -18,7 +17,15 @@ from shoudan.finance.v1 import reconcile_service_pb2 as pb
 from shoudan.finance.v1 import reconcile_service_pb2_grpc as stubs
 from shoudan.finance.v1 import statement_service_pb2 as statement_pb
 from shoudan.finance.v1 import statement_service_pb2_grpc as statement_stubs
-from shoudan_cli.bench_parts import environ, log_of, migrate, preallocate_wal, process
+from shoudan_cli.bench_parts import (
+    cpu_s,
+    environ,
+    log_of,
+    migrate,
+    peak_mib,
+    preallocate_wal,
+    process,
+)
 from shoudan_cli.clients import Failed
 from shoudan_kit.embedded import Postgres
 from shoudan_kit.ids import first_of
@@ -59,7 +66,9 @@ class Figures:
 
     lines: int
     import_s: float
+    import_cpu_s: float
     run_s: float
+    run_cpu_s: float  # of both: finance and PostgreSQL
     finance_mib_max: int
     found_equals_made: bool
 
@@ -88,13 +97,26 @@ async def bench(lines: int, say: Callable[[str], None]) -> Figures:
         ):
             if not await until(lambda: _ready(channel), START_S_MAX):
                 raise Failed(f"not ready:\n{tail(log_of('finance', home))}")
+            roots = [finance, postgres.pid]
+            before = cpu_s(roots)
             import_s = await _import(channel, day, lines)
-            say(f"imported in {import_s:.1f} s")
-            run_s, run = await _matched(channel, datetime.now(UTC))
-            say(f"matched in {run_s:.1f} s: {run.matched:,} of {lines:,}")
-            peak = _peak_mib(finance)
+            imported, moment = cpu_s(roots), datetime.now(UTC)
+            say(f"imported in {import_s:.1f} s, {imported - before:.1f} s of CPU")
+            run_s, run = await _matched(channel, moment)
+            matched = cpu_s(roots)
+            say(f"matched in {run_s:.1f} s, {matched - imported:.1f} s of CPU")
+            say(f"{run.matched:,} of {lines:,} are matched")
+            peak = peak_mib(finance)
     equal = _expected(lines) == (run.matched, run.longs, run.shorts, run.amounts)
-    return Figures(lines, round(import_s, 1), round(run_s, 1), peak, equal)
+    return Figures(
+        lines,
+        round(import_s, 1),
+        round(imported - before, 1),
+        round(run_s, 1),
+        round(matched - imported, 1),
+        peak,
+        equal,
+    )
 
 
 def _expected(lines: int) -> tuple[int, int, int, int]:
@@ -178,13 +200,6 @@ async def _matched(channel: aio.Channel, imported: datetime) -> tuple[float, pb.
     (run,) = found
     took = run.end_time.ToDatetime(UTC) - imported
     return took.total_seconds(), run
-
-
-def _peak_mib(pid: int) -> int:
-    """The most memory that a process had."""
-    status = Path(f"/proc/{pid}/status").read_text("ascii")
-    line = next(one for one in status.splitlines() if one.startswith("VmHWM:"))
-    return int(line.split()[1]) // 1024
 
 
 @asynccontextmanager

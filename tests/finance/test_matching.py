@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoudan_finance.matching import Found, Join, Open, Terms
+from shoudan_finance.matching import COLUMNS, Found, Join, Terms
 from shoudan_finance.states import Book, EntryKind, EntryStatus, ExceptionKind, MatchRule, Outcome
 
 DAY = date(2026, 11, 10)
@@ -23,6 +25,35 @@ TERMS = Terms(
     ours_from=DAY,
     ours_until=DAY + timedelta(days=19),
 )
+
+
+@dataclass(frozen=True)
+class Open:
+    """An entry without a counterpart."""
+
+    entry_id: int
+    book: Book
+    kind: EntryKind
+    our_no: str
+    their_no: str
+    account: str
+    face_micros: int
+    amount_micros: int
+    outcome: Outcome
+    at_s: int
+    day: date
+    status: EntryStatus
+
+
+def load(join: Join, entries: Sequence[Open]) -> None:
+    """As the database writes them."""
+    with join.page.open("w", encoding="utf-8", newline="") as file:
+        for one in entries:
+            values = (*astuple(one)[:-1], one.status is EntryStatus.BROKEN)
+            assert len(values) == len(COLUMNS)
+            csv.writer(file).writerow([int(v) if isinstance(v, int) else v for v in values])
+    loaded = join.load()
+    assert loaded.ours + loaded.theirs == len(entries)
 
 
 def entry(entry_id: int, book: Book, **more: Any) -> Open:
@@ -52,7 +83,7 @@ def theirs(entry_id: int, **more: Any) -> Open:
 def joined(*entries: Open, terms: Terms = TERMS) -> list[tuple[int, int, Any, Any, int]]:
     with Join(terms) as join:
         for at in range(0, len(entries), 3):  # in pages
-            join.add(entries[at : at + 3])
+            load(join, entries[at : at + 3])
         join.run()
         found = [one for page in join.found(2) for one in page]
     return sorted((f.ours_id, f.theirs_id, f.rule, f.kind, f.diff_micros) for f in found)
@@ -198,7 +229,7 @@ def test_nothing_is_found_twice_and_money_adds_up(left: Any, right: Any) -> None
     """What is found exhausts both sides but for what is unknown, and its differences are all there are."""
     mine, other = _made(ours, left), _made(theirs, right)
     with Join(TERMS) as join:
-        join.add([*mine, *other])
+        load(join, [*mine, *other])
         join.run()
         found: Sequence[Found] = [one for page in join.found(100) for one in page]
     seen = [number for one in found for number in (one.ours_id, one.theirs_id) if number]

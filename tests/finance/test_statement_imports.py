@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, seed
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
 from shoudan.finance.v1 import statement_service_pb2 as pb
@@ -146,6 +147,16 @@ async def test_a_corrected_statement_takes_the_place_of_the_one_it_names(desk: D
     assert await refused(desk.stub.ImportStatement(other)) == "STATEMENT_SUPERSEDED"
     assert len(await desk.entries("corrected")) == 2
     assert await desk.entries("another") == []
+
+
+async def test_an_import_may_take_longer_than_other_transactions(desk: Desk) -> None:
+    limit = text("SELECT set_config('transaction_timeout', :most, true)")
+    async with desk.harness.context.app.work("test") as work:
+        for most in ("0", "2s"):
+            await work.db.execute(limit, {"most": most})
+        await statements.allow_time(work.db)
+        await work.db.execute(text("SELECT pg_sleep(2.5)"))
+        assert (await work.db.execute(text("SELECT 1"))).scalar_one() == 1
 
 
 @pytest.mark.parametrize("point", ["before_commit", "after_commit"])

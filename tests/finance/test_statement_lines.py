@@ -10,11 +10,13 @@ from typing import Any
 
 import openpyxl
 import pytest
+import xlsxwriter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shoudan_finance import statement_files
 from shoudan_finance.entries import Line
-from shoudan_finance.statement_files import FileTooLarge
+from shoudan_finance.statement_files import STRINGS_BYTES_MAX, FileTooLarge
 from shoudan_finance.statement_lines import Reading, Wrong
 from shoudan_finance.states import EntryKind, Outcome
 from shoudan_finance.templates import Footer, Skip, Template, load
@@ -232,6 +234,66 @@ def test_a_bomb_is_not_unpacked() -> None:
         read(bomb.getvalue(), OWN["plain-xlsx"])
     with pytest.raises(FileTooLarge):
         read(gzip.compress(plain(*[ROW] * 20_000)), OWN["plain-csv"])
+
+
+def shared() -> bytes:
+    """A workbook of one line, with its texts beside the sheet, as Excel writes them."""
+    made = io.BytesIO()
+    book: Any = xlsxwriter.Workbook(made)
+    sheet = book.add_worksheet()
+    for at, cells in enumerate((HEAD.split(","), ROW.split(","), ["合计", "1", "98.5"])):
+        for place, cell in enumerate(cells):
+            sheet.write_string(at, place, cell)
+    book.close()
+    return made.getvalue()
+
+
+def _with(book: bytes, name: str, body: bytes, *, named: str = "") -> bytes:
+    """A workbook with another entry in place of one, which has another name in its contents then."""
+    made = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(book)) as old,
+        zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as new,
+    ):
+        for one in old.infolist():
+            data = old.read(one)
+            if one.filename == "[Content_Types].xml" and named:
+                data = data.replace(f"/{name}".encode(), f"/{named}".encode())
+            if one.filename != name:
+                new.writestr(one.filename, data)
+        new.writestr(named or name, body)
+    return made.getvalue()
+
+
+@pytest.mark.parametrize("named", ["", "xl/worksheets/texts.xml"], ids=["usual", "as a sheet"])
+def test_texts_that_cells_share_are_bounded_before_they_are_memory(
+    named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = shared()
+    with zipfile.ZipFile(io.BytesIO(book)) as archive:
+        texts = archive.read("xl/sharedStrings.xml")
+    same = _with(book, "xl/sharedStrings.xml", texts, named=named)
+    assert len(read(same, OWN["plain-xlsx"])[0]) == 1
+    monkeypatch.setattr(statement_files, "STRINGS_BYTES_MAX", len(texts) - 1)
+    with pytest.raises(FileTooLarge, match="texts that cells share"):
+        read(same, OWN["plain-xlsx"])
+    assert 1 << 20 <= STRINGS_BYTES_MAX <= 64 << 20
+
+
+def test_what_stands_beside_the_sheets_is_bounded() -> None:
+    book = workbook(HEAD.split(","))
+    styles = _with(book, "xl/styles.xml", b"<x/>" * (2 << 20))
+    with pytest.raises(FileTooLarge, match="beside the sheets"):
+        read(styles, OWN["plain-xlsx"], 2**28)
+    contents = _with(book, "[Content_Types].xml", b"<x/>" * (1 << 20))
+    with pytest.raises(FileTooLarge, match="contents"):
+        read(contents, OWN["plain-xlsx"], 2**28)
+
+
+def test_a_workbook_whose_texts_grow_by_themselves_is_none() -> None:
+    entity = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10 if n else "x" * 10}">' for n in range(9))
+    bomb = f'<?xml version="1.0"?><!DOCTYPE sst [{entity}]><sst><si><t>&e8;</t></si></sst>'
+    assert why(_with(shared(), "xl/sharedStrings.xml", bomb.encode()), OWN["plain-xlsx"])
 
 
 def test_a_workbook_that_reaches_outside_of_itself_is_refused() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from datetime import datetime
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, Final, NoReturn, cast
 
 import asyncpg
@@ -241,6 +242,25 @@ class FastConnection(AsyncConnection):
             see(sql)
         try:
             await self._driver.copy_records_to_table(table, records=rows, columns=columns)
+        except Exception as error:  # sorted as those of statements
+            self._raise(error, sql)
+
+    async def copy_out(self, statement: TextClause, binds: Mapping[str, Any], file: Path) -> int:
+        """Write what a query gives to a file, as CSV without a header; how many rows it gave.
+
+        For rows that this process does not look at: it costs a tenth of what fetching them does.
+        """
+        if self._begins:
+            await self._begin()
+        sql, names = _compile(statement)
+        for see in _watchers:
+            see(sql)
+        values = [binds[name] for name in names]
+        refuse_naive(values)
+        try:
+            return _affected(
+                await self._driver.copy_from_query(sql, *values, output=file, format="csv")
+            )
         except Exception as error:  # sorted as those of statements
             self._raise(error, sql)
 

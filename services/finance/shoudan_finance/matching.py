@@ -1,12 +1,11 @@
 """The join of the books: which entries of ours and of theirs are one movement, and how far they agree.
 
-It knows no database of ours: entries go in by pages, what was found comes out by pages, and DuckDB does the
+It knows no database of ours: entries go in as files, what was found comes out by pages, and DuckDB does the
 join within its own bound of memory, beyond it on disk. Decision 0052.
 """
 
 from __future__ import annotations
 
-import csv
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,29 +16,11 @@ from typing import Final, Self
 
 import duckdb
 
-from shoudan_finance.states import Book, EntryKind, EntryStatus, ExceptionKind, MatchRule, Outcome
+from shoudan_finance.states import EntryKind, ExceptionKind, MatchRule, Outcome
 
 MEMORY: Final = "768MB"
 THREADS: Final = 2
 ROUNDS_MAX: Final = 5  # of the rule of account and time: who is nearest to whom, then the rest
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """An entry without a counterpart."""
-
-    entry_id: int
-    book: Book
-    kind: EntryKind
-    our_no: str
-    their_no: str
-    account: str
-    face_micros: int
-    amount_micros: int
-    outcome: Outcome
-    at_s: int  # seconds of the epoch
-    day: date
-    status: EntryStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +37,15 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
+class Loaded:
+    """A page of entries that was added."""
+
+    ours: int
+    theirs: int
+    last_id: int  # the highest number of all so far
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """A pair, or an entry alone (the other is 0): matched when `kind` is None, else an exception."""
 
@@ -67,7 +57,7 @@ class Found:
     day: date
 
 
-_COLUMNS: Final = {
+COLUMNS: Final = {
     "entry_id": "BIGINT",
     "book": "TINYINT",
     "kind": "TINYINT",
@@ -81,9 +71,9 @@ _COLUMNS: Final = {
     "day": "DATE",
     "broken": "BOOLEAN",
 }
-_NAMES: Final = ", ".join(_COLUMNS)
+_NAMES: Final = ", ".join(COLUMNS)
 _MADE: Final = f"""
-CREATE TABLE e ({", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())});
+CREATE TABLE e ({", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())});
 CREATE TABLE pair (ours BIGINT, theirs BIGINT, rule TINYINT);
 CREATE TABLE cover (first DATE, last DATE);
 CREATE TABLE terms (today DATE, due_days INTEGER, tolerance BIGINT, window_s BIGINT,
@@ -93,7 +83,7 @@ CREATE VIEW theirs AS SELECT {_NAMES} FROM e ANTI JOIN pair ON e.entry_id = pair
 """
 _LOAD: Final = f"""
 INSERT INTO e SELECT {_NAMES} FROM read_csv(?, auto_detect = false, header = false, delim = ',',
-    quote = '"', escape = '"', nullstr = '\\N', columns = {_COLUMNS})
+    quote = '"', escape = '"', nullstr = '\\N', columns = {COLUMNS})
 """
 
 
@@ -146,6 +136,7 @@ SELECT p.ours, p.theirs, p.rule,
     {_MOVED.format("t")} - {_MOVED.format("o")} AS diff, t.day
 FROM pair p JOIN e o ON o.entry_id = p.ours JOIN e t ON t.entry_id = p.theirs
 WHERE t.outcome <> {_UNKNOWN} AND o.outcome <> {_UNKNOWN}
+ORDER BY p.ours
 """
 # Ours is due when a statement covers its day and the days of grace are over; theirs when our side of its
 # days is here. What is not due waits: it is no exception.
@@ -164,15 +155,16 @@ SELECT ours, theirs, CASE diff WHEN 0 THEN {int(MatchRule.NOTHING_MOVED)} ELSE 0
     CASE WHEN diff > 0 THEN {int(ExceptionKind.LONG)}
         WHEN diff < 0 THEN {int(ExceptionKind.SHORT)} ELSE 0 END,
     diff, day
-FROM alone WHERE diff = 0 OR NOT broken
+FROM alone WHERE diff = 0 OR NOT broken ORDER BY ours, theirs
 """
 
 
 class Join:
-    """One join: `add` pages of entries, `run`, read `found`. Use it in one thread at a time, and close it."""
+    """One join: `load` pages, `run`, read `found`. Use it in one thread at a time, and close it."""
 
     def __init__(self, terms: Terms) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="shoudan-match-")
+        self.page = Path(self._folder.name) / "page.csv"
         self._db = duckdb.connect(config={"memory_limit": MEMORY, "threads": THREADS})
         self._db.execute("SET temp_directory = ?", [self._folder.name])
         self._db.execute(_MADE)
@@ -202,31 +194,21 @@ class Join:
         self._db.close()
         self._folder.cleanup()
 
-    def add(self, page: Sequence[Open]) -> None:
-        """A page of entries, which may be empty."""
-        if not page:
-            return
-        path = Path(self._folder.name) / "page.csv"
-        with path.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows(
-                (
-                    one.entry_id,
-                    int(one.book),
-                    int(one.kind),
-                    one.our_no,
-                    one.their_no,
-                    one.account,
-                    one.face_micros,
-                    one.amount_micros,
-                    int(one.outcome),
-                    one.at_s,
-                    one.day,
-                    int(one.status is EntryStatus.BROKEN),
-                )
-                for one in page
-            )
-        self._db.execute(_LOAD, [str(path)])
-        path.unlink()
+    def load(self) -> Loaded:
+        """Add the entries of the file `page`, which goes: CSV with the columns COLUMNS."""
+        before = self._all()
+        self._db.execute(_LOAD, [str(self.page)])
+        self.page.unlink()
+        now = self._all()
+        return Loaded(now.ours - before.ours, now.theirs - before.theirs, now.last_id)
+
+    def _all(self) -> Loaded:
+        self._db.execute(
+            "SELECT count(*) FILTER (book = 1), count(*) FILTER (book > 1), coalesce(max(entry_id), 0)"
+            " FROM e"
+        )
+        (found,) = self._db.fetchall()
+        return Loaded(*found)
 
     def run(self) -> None:
         """Pair by the rules in their order."""

@@ -16,7 +16,7 @@ from shoudan_finance.store import entries, runs, trades
 from shoudan_finance.store.entries import Digests
 from shoudan_finance.store.trades import Trade
 
-PAGE_ROWS: Final = 5_000
+PAGE_ROWS: Final = 10_000
 FAILED: Final = 90  # trade.result
 _BEGINNING: Final = (datetime(1970, 1, 1, tzinfo=UTC), 0)
 _KINDS: Final = {3: EntryKind.DELIVERY, 4: EntryKind.RETURN}
@@ -34,7 +34,8 @@ async def take_day(context: Context, source: str, day: date) -> int:
             if found:
                 ids = context.app.ids.take(len(found))
                 made = entries.made(_lines(source, found), ids, digests, Book.OURS, 0)
-                await entries.add(work.db, made)
+                now = await entries.lock(work.db, source, Book.OURS)
+                await entries.add(work.db, made, now)
                 after = found[-1].end_time, found[-1].number
             if len(found) < PAGE_ROWS:
                 await runs.took(work.db, source, day, count)

@@ -13,20 +13,17 @@ from typing import Final
 from shoudan_finance import events, our_side
 from shoudan_finance.context import Context
 from shoudan_finance.kinds import RECONCILE, Reconcile
-from shoudan_finance.matching import Found, Join, Open, Terms
+from shoudan_finance.matching import Found, Join, Terms
 from shoudan_finance.refusals import RunNotFound
 from shoudan_finance.states import (
-    Book,
-    EntryKind,
     EntryStatus,
     ExceptionKind,
     MatchRule,
-    Outcome,
     RunEvent,
     RunStatus,
 )
 from shoudan_finance.store import matches, runs, statements
-from shoudan_finance.store.matches import Move, NewException, Settlement, Unmatched
+from shoudan_finance.store.matches import Move, NewException, Settlement
 from shoudan_finance.store.runs import Counts, Covered, Day, Run
 from shoudan_finance.templates import Template
 from shoudan_kit import log
@@ -36,8 +33,8 @@ from shoudan_kit.db.pages import ID_MAX
 from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
-PAGE_ROWS: Final = 20_000  # read at a time
-STORED_MAX: Final = 5_000  # stored in one transaction
+PAGE_ROWS: Final = 50_000  # read at a time
+STORED_MAX: Final = 5_000  # stored in one transaction, each statement well within its time
 STATEMENTS_MAX: Final = 1_000  # that cover the days of one run
 DAYS_MAX: Final = 400
 SETTLEMENTS_MAX: Final = 500
@@ -164,38 +161,17 @@ def _covers(covered: Sequence[Covered], day: date) -> bool:
 # ------------------------------------------------------------ pairs
 async def _join(context: Context, one: Run, terms: Terms, counts: Counts) -> None:
     with Join(terms) as join:
-        after = 0
-        while True:
+        after, rows = 0, PAGE_ROWS
+        while rows == PAGE_ROWS:
             async with context.app.db.connect() as db:
-                page = await matches.unmatched(db, one.source, after, PAGE_ROWS)
-            if page:
-                ours = sum(entry.book == Book.OURS for entry in page)
-                counts.ours, counts.theirs = counts.ours + ours, counts.theirs + len(page) - ours
-                await asyncio.to_thread(join.add, [_open(entry) for entry in page])
-                after = page[-1].entry_id
-            if len(page) < PAGE_ROWS:
-                break
+                rows = await matches.unmatched(db, one.source, after, PAGE_ROWS, join.page)
+            loaded = await asyncio.to_thread(join.load)
+            counts.ours, counts.theirs = counts.ours + loaded.ours, counts.theirs + loaded.theirs
+            after = loaded.last_id
         await asyncio.to_thread(join.run)
         pages = join.found(STORED_MAX)
         while found := await asyncio.to_thread(next, pages, None):
             await _store(context, one, found, counts)
-
-
-def _open(one: Unmatched) -> Open:
-    return Open(
-        one.entry_id,
-        Book(one.book),
-        EntryKind(one.kind),
-        one.our_no,
-        one.their_no,
-        one.account,
-        one.face_micros,
-        one.amount_micros,
-        Outcome(one.outcome),
-        one.at_s,
-        one.day,
-        EntryStatus(one.status),
-    )
 
 
 async def _store(context: Context, one: Run, found: Sequence[Found], counts: Counts) -> None:
@@ -210,7 +186,11 @@ async def _store(context: Context, one: Run, found: Sequence[Found], counts: Cou
             and (not pair.theirs_id or pair.theirs_id in free)
         ]
         await matches.move(work.db, [move for pair in good for move in _moves(pair)])
-        both = [pair for pair in good if pair.ours_id and pair.theirs_id]
+        both = [
+            pair
+            for pair in good
+            if pair.ours_id and pair.theirs_id and (free[pair.ours_id] or free[pair.theirs_id])
+        ]
         late = await matches.end_late(
             work.db,
             [*(pair.ours_id for pair in both), *(0 for _ in both)],

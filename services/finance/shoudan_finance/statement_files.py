@@ -15,6 +15,9 @@ from datetime import date, datetime
 from typing import IO, Any, Final
 
 import openpyxl
+from openpyxl.packaging.manifest import Manifest
+from openpyxl.xml.constants import ARC_CONTENT_TYPES, SHARED_STRINGS, WORKSHEET_TYPE
+from openpyxl.xml.functions import fromstring
 
 from shoudan_finance.templates import Template
 
@@ -25,6 +28,11 @@ ROW_CHARS_MAX: Final = 2 * CELLS_MAX * CELL_MAX  # of a CSV, quotes and all
 ROUNDED_FROM: Final = 10**15  # a spreadsheet keeps fifteen digits of a number
 ZIP_FILES_MAX: Final = 500
 ZIP_RATIO_MAX: Final = 200  # a workbook of our own bills packs to a tenth
+# Rows are read one by one; the texts that they share, and everything else of a workbook, are memory.
+STRINGS_BYTES_MAX: Final = 64 << 20
+OTHERS_MAX: Final = 8 << 20
+TYPES_BYTES_MAX: Final = 1 << 20
+UNREAD: Final = ("xl/media/", "xl/drawings/", "xl/charts/", "xl/printerSettings/")
 
 # What the library and those below it raise for a workbook that is none, is cut, or is locked.
 _BROKEN: Final = (
@@ -231,12 +239,29 @@ def _check_zip(file: IO[bytes], unpacked_max: int) -> None:
     file.seek(0)
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
+        if len(entries) > ZIP_FILES_MAX:
+            raise FileTooLarge("files in a workbook", ZIP_FILES_MAX)
+        unpacked = sum(one.file_size for one in entries)
+        if unpacked > unpacked_max or unpacked > ZIP_RATIO_MAX * max(packed, 1):
+            raise FileTooLarge("bytes unpacked", min(unpacked_max, ZIP_RATIO_MAX * packed))
+        for one in entries:
+            if one.filename.startswith(("/", "\\")) or ".." in one.filename.split("/"):
+                raise FileWrong(0, "is a workbook with a file outside of it")
+        strings, sheets = _parts(archive)
     file.seek(0)
-    if len(entries) > ZIP_FILES_MAX:
-        raise FileTooLarge("files in a workbook", ZIP_FILES_MAX)
-    unpacked = sum(one.file_size for one in entries)
-    if unpacked > unpacked_max or unpacked > ZIP_RATIO_MAX * max(packed, 1):
-        raise FileTooLarge("bytes unpacked", min(unpacked_max, ZIP_RATIO_MAX * packed))
-    for one in entries:
-        if one.filename.startswith(("/", "\\")) or ".." in one.filename.split("/"):
-            raise FileWrong(0, "is a workbook with a file outside of it")
+    if sum(one.file_size for one in entries if one.filename in strings) > STRINGS_BYTES_MAX:
+        raise FileTooLarge("bytes of texts that cells share", STRINGS_BYTES_MAX)
+    others = [one for one in entries if one.filename not in strings | sheets]
+    if sum(one.file_size for one in others if not one.filename.startswith(UNREAD)) > OTHERS_MAX:
+        raise FileTooLarge("bytes beside the sheets", OTHERS_MAX)
+
+
+def _parts(archive: zipfile.ZipFile) -> tuple[set[str], set[str]]:
+    """The entries with shared texts, and the sheets, as the library finds them: they may have any name."""
+    if archive.getinfo(ARC_CONTENT_TYPES).file_size > TYPES_BYTES_MAX:
+        raise FileTooLarge("bytes of a workbook's contents", TYPES_BYTES_MAX)
+    root: Any = fromstring(archive.read(ARC_CONTENT_TYPES))
+    manifest: Any = Manifest.from_tree(root)
+    found = [(one.ContentType, one.PartName.removeprefix("/")) for one in manifest.Override]
+    strings = {name for kind, name in found if kind == SHARED_STRINGS}
+    return strings, {name for kind, name in found if kind == WORKSHEET_TYPE} - strings

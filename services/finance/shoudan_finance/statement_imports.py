@@ -39,7 +39,7 @@ from shoudan_kit.db.errors import survived
 PART_BYTES: Final = 2**20
 ERRORS_SHOWN: Final = 100
 PREVIEW: Final = 20
-BATCH: Final = 5_000
+BATCH: Final = 10_000
 FORGET_EVERY_S: Final = 3600.0
 
 _log = log.get_logger("finance")
@@ -128,7 +128,7 @@ async def dry_run(context: Context, asked: Asked) -> Found:
         reader = _Reader(context, asked, file, size)
         async for new in reader.batches():
             async with context.app.db.connect() as db:
-                reader.stored += len(new) - await entries.known(db, new)
+                reader.stored += len(new) - len(await entries.known(db, new))
     return reader.found(0)
 
 
@@ -150,10 +150,12 @@ async def import_file(context: Context, asked: Asked) -> Found:
             existing = await statements.by_file(work.db, asked.source, asked.sha256)
             if existing is not None:  # imported while this call waited for the lock
                 return Found(existing, existed=True)
+            books = sorted({asked.source, *asked.template.counterparties.values()})
+            now = [await entries.lock(work.db, one, BOOKS[asked.template.book]) for one in books]
             await _supersede(work.db, asked)
             async for new in reader.batches(statement_id):
                 if not reader.error_count:  # what is wrong is counted to the end, and refused
-                    reader.stored += await entries.add(work.db, new)
+                    reader.stored += await entries.add(work.db, new, now[0])
                     faults.hit("finance.statement_rows_stored")
             found = reader.found(statement_id)
             if found.error_count:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,6 +100,30 @@ async def test_a_connection_the_server_closed_is_lost_and_replaced(database: Dat
     assert connection_lost(raised.value)
     async with database.begin() as db:
         assert (await db.execute(COUNT)).scalar_one() == 0
+
+
+async def test_what_a_query_gives_becomes_a_file(database: Database, tmp_path: Path) -> None:
+    """Texts with commas, quotes and ends of lines, empty ones and NULL are told apart."""
+    query = text(
+        "SELECT n, CASE n WHEN 1 THEN :what WHEN 2 THEN '' END AS words"
+        " FROM generate_series(1, CAST(:most AS integer)) n"
+    )
+    file = tmp_path / "rows.csv"
+    async with database.begin() as db:
+        assert isinstance(db, FastConnection)
+        values = {"what": 'a,"b"\nc', "most": 3}
+        assert await db.copy_out(query, values, file) == 3
+        assert file.read_text("utf-8") == '1,"a,""b""\nc"\n2,""\n3,\n'
+        assert await db.copy_out(query, values | {"most": 0}, file) == 0
+        assert not file.read_bytes()
+    async with database.connect() as db:
+        assert isinstance(db, FastConnection)
+        with pytest.raises(DBAPIError) as wrong:
+            await db.copy_out(text("SELECT no_such_column"), {}, file)
+        assert sql_state(wrong.value) == "42703"
+        naive = datetime.fromisoformat("2026-01-01")
+        with pytest.raises(ValueError, match="without a time zone"):
+            await db.copy_out(query, {"what": naive, "most": 1}, file)
 
 
 async def test_statements_can_be_watched(database: Database) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -31,27 +32,9 @@ from shoudan_finance.tables import (
     UNMATCHED,
 )
 from shoudan_kit.db.columns import Rows, literal, literals, types
-from shoudan_kit.db.text_statements import columns, statement, unnest
+from shoudan_kit.db.text_statements import FastConnection, columns, statement, unnest
 
 _SUMS: Final = literals([EntryKind.SETTLEMENT, EntryKind.TRANSFER])
-
-
-@dataclass(frozen=True, slots=True)
-class Unmatched:
-    """An entry without a counterpart, as the join takes it."""
-
-    entry_id: int
-    book: int
-    kind: int
-    our_no: str
-    their_no: str
-    account: str
-    face_micros: int
-    amount_micros: int
-    outcome: int
-    at_s: int
-    day: date
-    status: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +76,21 @@ class Settlement:
     paid_id: int
 
 
-_UNMATCHED: Final = Rows(Unmatched)
 _NEW: Final = Rows(NewException)
 
-# A broken one that has a counterpart keeps it: only what is alone is looked at again.
+# A broken one that has a counterpart keeps it: only what is alone is looked at again. The columns are those
+# of matching.COLUMNS, in their order.
 _PAGE = statement(f"""
 SELECT entry_id, book, kind, our_no, their_no, account, face_micros, amount_micros, outcome,
-    extract(epoch FROM happen_time)::bigint AS at_s, day, status
+    extract(epoch FROM happen_time)::bigint AS at_s, day,
+    status = {literal(EntryStatus.BROKEN)} AS broken
 FROM entry WHERE source = :source AND entry_id > :after AND {UNMATCHED} AND match_id = 0
     AND kind NOT IN ({_SUMS})
 ORDER BY entry_id LIMIT :most
 """)
 # Locked by number, so that two runs wait for each other and never in a circle.
 _LOCK = statement(f"""
-SELECT entry_id FROM entry
+SELECT entry_id, status = {literal(EntryStatus.BROKEN)} AS broken FROM entry
 WHERE entry_id = ANY(CAST(:entry_id AS bigint[])) AND {STILL_UNMATCHED} AND match_id = 0
 ORDER BY entry_id FOR UPDATE
 """)
@@ -209,15 +193,16 @@ SELECT count(*) FROM entry WHERE source = :source AND status = {literal(EntrySta
 """)
 
 
-async def unmatched(db: AsyncConnection, source: str, after: int, most: int) -> list[Unmatched]:
-    """Entries of a source without a counterpart behind a number, by number."""
-    binds = {"source": source, "after": after, "most": most}
-    return _UNMATCHED.all(await db.execute(_PAGE, binds))
+async def unmatched(db: AsyncConnection, source: str, after: int, most: int, file: Path) -> int:
+    """Write entries of a source without a counterpart behind a number to a file, by number; how many."""
+    assert isinstance(db, FastConnection), "a Database gives no other"
+    return await db.copy_out(_PAGE, {"source": source, "after": after, "most": most}, file)
 
 
-async def lock(db: AsyncConnection, numbers: Sequence[int]) -> set[int]:
-    """Which of these are still without a counterpart; locked to the end of the transaction."""
-    return set((await db.execute(_LOCK, {"entry_id": list(numbers)})).scalars())
+async def lock(db: AsyncConnection, numbers: Sequence[int]) -> dict[int, bool]:
+    """Which of these are still without a counterpart, and whether that is an exception; locked to the end
+    of the transaction."""
+    return {row[0]: row[1] for row in await db.execute(_LOCK, {"entry_id": list(numbers)})}
 
 
 async def move(db: AsyncConnection, moves: Sequence[Move]) -> None:
