@@ -36,6 +36,7 @@ from shoudan_kit.proposals.watch import watch
 from shoudan_kit.seal_keys import SealKeys
 from shoudan_kit.secrets.reseal import NAME as SEALING
 from shoudan_kit.secrets.reseal import SealingServicer
+from shoudan_kit.tasks.laws import LawWatch
 from shoudan_kit.tasks.open_work import NAME as OPEN_WORK
 from shoudan_kit.tasks.open_work import OpenWork, gauging
 from shoudan_kit.tasks.operations import Operations
@@ -139,6 +140,8 @@ class Cell(Generic[S]):
             yield self.running.credentials.run
         if app.has_db:
             yield partitions.watching(app.db)
+        if self._service.laws:
+            yield LawWatch(app.db, app.clock, self._service.laws).run
         if self.refusals is not None:
             yield self.refusals.run
         if isinstance(settings, ServiceSettings) and "tasks" in app.roles:

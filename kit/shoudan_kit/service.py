@@ -53,6 +53,7 @@ from shoudan_kit.secrets.reseal import SealedData
 from shoudan_kit.secrets.tokens import KeyFetcher, TokenVerifier
 from shoudan_kit.shards import MapWatch, Shards
 from shoudan_kit.tasks.kinds import Handler
+from shoudan_kit.tasks.laws import Subject
 from shoudan_kit.tasks.open_work import Source
 from shoudan_kit.tasks.operations import History
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
@@ -249,7 +250,8 @@ class Running:
 class Service(Generic[S]):
     """One service's declaration; `<package>.app:SERVICE`, found by entry point.
 
-    `seed` fills an empty database after its first migration and gives what a person must read, once.
+    `seed` fills an empty database after its first migration and gives what a person must read, once. `laws`
+    are looked at while it serves.
     """
 
     name: str
@@ -257,6 +259,7 @@ class Service(Generic[S]):
     start: Callable[[App[S]], Awaitable[Running]]
     schema: Schema | None = None
     seed: Callable[[App[S]], Awaitable[str | None]] | None = None
+    laws: Sequence[Subject] = ()
 
 
 def services() -> dict[str, Service[Any]]:

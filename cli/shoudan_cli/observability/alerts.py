@@ -72,6 +72,31 @@ _DELAY: Final = "shoudan_notify_delay_seconds"
 
 ALERTS: Final = (
     Alert(
+        "LawBroken",
+        "max by (service, law) (shoudan_law_broken) > 0",
+        0,
+        "page",
+        "Something stored breaks a law of the system: a fault of ours, or somebody's hand.",
+        (('shoudan_law_broken{service="order",law="order_ends_once"}', "1x60"),),
+    ),
+    Alert(
+        "LawUnseen",
+        "min by (service, law) (increase(shoudan_law_looks_failed_total[10m])) > 10",
+        10,
+        "message",
+        "A law could not be looked at for ten minutes.",
+        (('shoudan_law_looks_failed_total{service="order",law="order_ends_once"}', "0+3x60"),),
+    ),
+    Alert(
+        "LineSilent",
+        "sum by (line) (increase(shoudan_orders_taken_total[1h] offset 30m)) > 60"
+        " unless sum by (line) (increase(shoudan_orders_taken_total[30m])) > 0",
+        1,
+        "message",
+        "No order for half an hour on a line that had more than one a minute.",
+        (('shoudan_orders_taken_total{service="order",line="1"}', "0+10x8 80x60"),),
+    ),
+    Alert(
         "CardsLow",
         "max(shoudan_card_kinds_low) > 0",
         10,

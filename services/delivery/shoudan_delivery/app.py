@@ -31,6 +31,7 @@ from shoudan_delivery.senders.shared_limits import SharedLimits
 from shoudan_delivery.states import SupplierState
 from shoudan_delivery.stock import Stock, watch_forever
 from shoudan_delivery.stock_states import StockStates
+from shoudan_delivery.store import laws
 from shoudan_delivery.store import suppliers as supplier_store
 from shoudan_delivery.store.retention import DELIVERIES
 from shoudan_delivery.store.rows import Supplier
@@ -220,4 +221,5 @@ SERVICE = Service(
     settings=DeliverySettings,
     start=start,
     schema=Schema("shoudan_delivery", METADATA, APPEND_ONLY, DELIVERIES),
+    laws=(laws.SUBJECT,),
 )

@@ -62,6 +62,7 @@ from shoudan_order.rpc.request_log import RequestLogServicer
 from shoudan_order.rpc.retention import RetentionServicer
 from shoudan_order.rpc.risk import RiskServicer
 from shoudan_order.shelf_notices import ShelfNotices
+from shoudan_order.store import laws
 from shoudan_order.store.retention import ORDERS
 from shoudan_order.store.sealed import SEALED
 from shoudan_order.tables import ACCOUNTS, APPEND_ONLY, METADATA
@@ -206,4 +207,5 @@ SERVICE = Service(
     OrderSettings,
     start,
     Schema("shoudan_order", METADATA, APPEND_ONLY, ORDERS, KEYS),
+    laws=(laws.SUBJECT,),
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
+from shoudan_kit import metrics
 from shoudan_kit.db.pool import retry
 from shoudan_kit.db.text_statements import holdable
 from shoudan_kit.tasks.covers import Cover
@@ -27,6 +30,10 @@ from shoudan_order.states import NotifyStatus, OrderStatus
 from shoudan_order.store import orders as store
 from shoudan_order.store.nonces import CallNonce
 from shoudan_order.store.rows import Order, OrderSummary
+
+ORDERS_TAKEN_TOTAL: Final = metrics.counter(
+    "orders_taken_total", "New orders stored, by product line.", ("line",)
+)
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -82,6 +89,7 @@ async def _create(
     made, replays = set[int](), set[int]()
     if drafts or fresh:
         made, replays, risky = await retry(lambda: _insert(context, list(drafts.values()), fresh))
+        _count(one.order for one in drafts.values() if one.order.order_id in made)
         for index, new in enumerate(news):
             if (refusal := risky.get((new.channel_no, new.request_no))) is not None:
                 refused.setdefault(index, refusal)
@@ -89,6 +97,11 @@ async def _create(
     left, behind = _without_replays(news, drafts, refused, replays)
     found = await _answers(context, news, left, drafts, refused, made)
     return [found.get(i) or NonceUsed(new.channel_no) for i, new in enumerate(news)], behind
+
+
+def _count(stored: Iterable[Order]) -> None:
+    for line_id, count in Counter(order.line_id for order in stored).items():
+        ORDERS_TAKEN_TOTAL(str(line_id)).inc(count)
 
 
 def _without_replays(

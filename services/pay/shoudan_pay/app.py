@@ -27,9 +27,11 @@ from shoudan_pay.ledger import tables as ledger_tables
 from shoudan_pay.ledger.folders import make_folder
 from shoudan_pay.ledger.head_log import HeadLog
 from shoudan_pay.ledger.nightly import arm_forever
+from shoudan_pay.ledger.store import laws as account_laws
 from shoudan_pay.ledger.store import records
 from shoudan_pay.ledger.store.retention import RECORDS
 from shoudan_pay.payserver import tables as payserver_tables
+from shoudan_pay.payserver.store import laws as pay_laws
 from shoudan_pay.platforms import tables as platforms_tables
 from shoudan_pay.rpc.chinaums import ChinaumsServicer
 from shoudan_pay.rpc.dingdang import DingdangServicer
@@ -128,4 +130,5 @@ SERVICE = Service(
         keys=("SELECT DISTINCT ident, eid FROM account_info WHERE contra_account_id IS NOT NULL",),
         chains=RECORDS,
     ),
+    laws=(account_laws.SUBJECT, pay_laws.SUBJECT),
 )
