@@ -342,3 +342,115 @@ def test_what_is_let_through_is_what_one_by_one_lets_through(
             taken, units = taken + 1, units + num
         else:
             assert isinstance(verdict.refused[index], RiskLimit)
+
+
+async def counter(harness: OrderHarness, rule_id: str) -> tuple[int, int, Any]:
+    ((orders, amount, last),) = await harness.sql(
+        "SELECT order_count, amount_micros, last_time FROM oms_risk_counter WHERE rule_id = :rule",
+        rule=rule_id,
+    )
+    return orders, amount, last
+
+
+async def test_a_batch_that_breaks_nothing_is_counted_with_its_orders(
+    harness: OrderHarness, risk: Any
+) -> None:
+    await rule(risk, count_max=9)
+    assert await reasons(harness, harness.new(), harness.new()) == ["", ""]
+    assert not guard.decides_first(harness.context)
+    assert (await counter(harness, "r"))[:2] == (2, 2 * SELL)
+
+
+async def test_a_repeat_counts_nothing_and_is_no_last_order(
+    harness: OrderHarness, risk: Any
+) -> None:
+    first = harness.new()
+    await harness.create(first)
+    repeat = {"per": pb.RiskRule.PER_ACCOUNT, "within": pb.RiskRule.WITHIN_SINCE_LAST}
+    await rule(risk, minutes=10, **repeat)
+    await rule(risk, rule_id="day", count_max=9)
+    assert await reasons(harness, first, first) == ["", ""]
+    assert await counter(harness, "r") == (0, 0, None)
+    assert (await counter(harness, "day"))[:2] == (0, 0)
+    assert await reasons(harness, first, harness.new()) == ["", ""]
+    taken = await counter(harness, "r")
+    assert taken[:2] == (1, SELL)
+    assert await reasons(harness, first) == [""]
+    assert await counter(harness, "r") == taken
+    assert not guard.decides_first(harness.context)
+
+
+async def test_a_batch_that_a_rule_refuses_in_part_is_undone_and_decided_first(
+    harness: OrderHarness, risk: Any
+) -> None:
+    await rule(risk, count_max=2)
+    batch = [harness.new() for _ in range(4)]
+    assert await reasons(harness, *batch) == ["", "", "LIMIT", "LIMIT"]
+    assert guard.decides_first(harness.context)
+    assert (await counter(harness, "r"))[:2] == (2, 2 * SELL)
+    assert await harness.sql("SELECT count(*) FROM oms_order_info") == [(2,)]
+    assert await reasons(harness, *batch) == ["", "", "LIMIT", "LIMIT"]
+    harness.context.decide_first_until_s = 0
+    assert await reasons(harness, *batch) == ["", "", "LIMIT", "LIMIT"]
+    assert (await counter(harness, "r"))[:2] == (2, 2 * SELL)
+
+
+async def test_both_ways_of_deciding_race_for_one_bound(harness: OrderHarness, risk: Any) -> None:
+    await rule(risk, count_max=20)
+
+    async def one(index: int) -> str:
+        harness.context.decide_first_until_s = 0 if index % 2 else float("inf")
+        (result,) = await harness.create(harness.new())
+        return result.refusal.reason.removeprefix(PREFIX)
+
+    answers = await asyncio.gather(*(one(index) for index in range(80)))
+    assert answers.count("") == 20
+    assert (await counter(harness, "r"))[:2] == (20, 20 * SELL)
+
+
+async def test_a_blocked_account_s_stored_order_is_answered_as_before(
+    harness: OrderHarness, risk: Any
+) -> None:
+    stored = harness.new()
+    await harness.create(stored)
+    await entry(risk, "100011000000000")
+    before = hits("blocked", "refused")
+    assert await reasons(harness, stored, harness.new()) == ["", "BLOCKED"]
+    assert hits("blocked", "refused") == before + 1
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 10), st.booleans()), min_size=1, max_size=20),
+    st.integers(0, 12),
+    st.integers(0, 40),
+    st.integers(0, 5),
+)
+def test_what_may_break_nothing_refuses_nothing(
+    orders: list[tuple[int, bool]], count_max: int, units_max: int, minutes: int
+) -> None:
+    """Counted whole and found within every bound, a batch is refused nothing when it is decided."""
+    within = "since_last" if minutes else "day"
+    bounds = (0, 0) if minutes else (count_max, units_max * SELL)
+    one = Rule("r", "channel", within, minutes, *bounds, shadow=False)
+    counted, rules = Counted("r", b"s", "2026-11-30"), {"r": one}
+    catalogue = market([sold()], [])
+    candidates = [
+        Candidate(
+            new(),
+            draft(catalogue, new(num=num, amount_micros=num * 198 * YUAN), at),
+            {"r": counted},
+        )
+        for at, (num, _) in enumerate(orders)
+    ]
+    made = [c for c, (_, fresh) in zip(candidates, orders, strict=True) if fresh]
+    tally = decisions.tally((c.order, c.counted.values()) for c in candidates)
+    age_s = 100 if minutes else None
+    was = Count(3, 3 * SELL, age_s)
+    count, amount = tally[counted]
+    after = {counted: Count(3 + count, 3 * SELL + amount, age_s)}
+    assert decisions.before(after, tally) == {counted: was}
+    verdict = decisions.decide(rules, {counted: was}, made)
+    if not decisions.may_break(rules, after, tally):
+        assert not verdict.refused
+    if len(made) == len(candidates) and verdict.refused:
+        assert decisions.may_break(rules, after, tally)

@@ -117,6 +117,7 @@ class Context:
     credentials: Credentials
     known: Known
     route_facts: FactTable = field(default_factory=dict[tuple[int, str], Facts])
+    decide_first_until_s: float = 0  # monotonic; behind what a risk rule refused
     notifier: NotifyCalls = field(init=False)
     endings: EndCalls = field(init=False)
     shelf_notices: ShelfCalls[kinds.ShelfStep] = field(init=False)

@@ -29,6 +29,7 @@ from shoudan_order.risk import guard
 from shoudan_order.states import NotifyStatus, OrderStatus
 from shoudan_order.store import orders as store
 from shoudan_order.store.nonces import CallNonce
+from shoudan_order.store.risk import Tally
 from shoudan_order.store.rows import Order, OrderSummary
 
 ORDERS_TAKEN_TOTAL: Final = metrics.counter(
@@ -131,42 +132,83 @@ async def _insert(
 
     The new ids, the replayed calls, and what the risk rules refuse by (channel_no, request_no).
     """
+    if guard.is_active(context):
+        if guard.decides_first(context):
+            return await _insert_decided(context, drafts, fresh)
+        try:
+            return await _insert_counted(context, drafts, fresh)
+        except guard.RuleBroken:
+            guard.decide_first(context)
+            return await _insert_decided(context, drafts, fresh)
     async with context.app.work("order.create") as work:
-        if not guard.is_active(context):
-            return *await _insert_in(context, work, drafts, fresh), {}
+        found = await _write(context, work, drafts, fresh)
+        _begin_new(context, work, drafts, found.made)
+    return found.made, found.replays, {}
+
+
+async def _insert_counted(
+    context: Context, drafts: Sequence[_Draft], fresh: Sequence[CallNonce]
+) -> tuple[set[int], set[int], dict[tuple[str, str], OrderRefusal]]:
+    """Count with the orders, decide behind them; RuleBroken, and nothing is left, when a rule refuses one."""
+    async with context.app.work("order.create") as work:
+        counting = await guard.counting(context, work.db, [(d.new, d.order) for d in drafts])
+        left = [d for i, d in enumerate(drafts) if i not in counting.refused]
+        found = await _write(context, work, left, fresh, counting.tally)
+        await counting.settle(work.db, found.made, found.counters)
+        _begin_new(context, work, left, found.made)
+    return found.made, found.replays, _by_key(drafts, counting.refused)
+
+
+async def _insert_decided(
+    context: Context, drafts: Sequence[_Draft], fresh: Sequence[CallNonce]
+) -> tuple[set[int], set[int], dict[tuple[str, str], OrderRefusal]]:
+    """Lock the counters, decide, take what is let through, count it."""
+    async with context.app.work("order.create") as work:
         admitted = await guard.admit(context, work.db, [(d.new, d.order) for d in drafts])
         left = [d for i, d in enumerate(drafts) if i not in admitted.refused]
-        made, replays = await _insert_in(context, work, left, fresh)
-        await admitted.count(work.db, made)
-    risky = {
-        (drafts[i].new.channel_no, drafts[i].new.request_no): why
-        for i, why in admitted.refused.items()
-    }
-    return made, replays, risky
+        found = await _write(context, work, left, fresh)
+        _begin_new(context, work, left, found.made)
+        await admitted.count(work.db, found.made)
+    return found.made, found.replays, _by_key(drafts, admitted.refused)
 
 
-async def _insert_in(
-    context: Context, work: UnitOfWork, drafts: Sequence[_Draft], fresh: Sequence[CallNonce]
-) -> tuple[set[int], set[int]]:
+def _by_key(
+    drafts: Sequence[_Draft], refused: Mapping[int, OrderRefusal]
+) -> dict[tuple[str, str], OrderRefusal]:
+    return {(drafts[i].new.channel_no, drafts[i].new.request_no): why for i, why in refused.items()}
+
+
+async def _write(
+    context: Context,
+    work: UnitOfWork,
+    drafts: Sequence[_Draft],
+    fresh: Sequence[CallNonce],
+    counted: Tally | None = None,
+) -> store.Inserted:
     notified = [d for d in drafts if d.order.has_notify]
     notify_ids = context.app.ids.take(len(notified))
     notifies = [
         store.NewNotify(notify_id, d.order.order_id, d.order.down_channel_no, d.new.notify_url)
         for notify_id, d in zip(notify_ids, notified, strict=True)
     ]
-    made, replays = await store.insert_orders(
+    return await store.insert_orders(
         work.db,
         [d.order for d in drafts],
         [d.new.nonce.call_id if d.new.nonce else 0 for d in drafts],
         fresh,
         notifies,
         context.settings.notify_count_max,
+        counted,
     )
+
+
+def _begin_new(
+    context: Context, work: UnitOfWork, drafts: Sequence[_Draft], made: set[int]
+) -> None:
     for one in drafts:
         if one.order.order_id in made:
             # In memory before the commit hands the pay task to the worker.
             context.memory.put(_begin(context, work, one.order))
-    return made, replays
 
 
 def _begin(context: Context, work: UnitOfWork, order: Order) -> CachedOrder:

@@ -6,17 +6,17 @@ count when they are taken, whatever becomes of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 from shoudan_kit.clock import beijing
 from shoudan_kit.secrets.sealing import plain_account
 from shoudan_order.pricing import NewOrder
 from shoudan_order.refusals import OrderRefusal, RiskLimit, RiskRepeated
-from shoudan_order.store.risk import Count, Counted, Rule
+from shoudan_order.store.risk import Count, Counted, Rule, Tally
 from shoudan_order.store.rows import Order
 
 
@@ -35,6 +35,14 @@ class Window(StrEnum):
     DAY = "day"
     MONTH = "month"
     SINCE_LAST = "since_last"
+
+
+class Digest(Protocol):
+    """A keyed digest of what is counted."""
+
+    def __call__(self, *parts: object) -> bytes:
+        """Equal parts, equal digests."""
+        ...
 
 
 RULES_MAX: Final = 100
@@ -60,12 +68,90 @@ class Verdict:
     hits: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
 
+class Counters:
+    """What orders of one batch are counted under, each kind of order and each subject worked out once."""
+
+    def __init__(self, rules: Sequence[Rule], now: datetime, digest: Digest) -> None:
+        self._digest = digest
+        self._periods = {rule.rule_id: period(rule, now) for rule in rules}
+        self._rules = rules
+        self._of: dict[tuple[str, int], list[Rule]] = {}
+        self._subjects: dict[tuple[object, ...], bytes] = {}
+        self._found: dict[tuple[object, ...], dict[str, Counted]] = {}
+
+    def of(self, new: NewOrder, order: Order) -> dict[str, Counted]:
+        """The counters of an order, by rule."""
+        known = (
+            order.down_channel_no,
+            order.line_id,
+            order.down_product_id,
+            new.rechage_account,
+            order.face_micros,
+        )
+        found = self._found.get(known)
+        if found is None:
+            found = self._found[known] = dict(self._counted(new, order))
+        return found
+
+    def _counted(self, new: NewOrder, order: Order) -> Iterator[tuple[str, Counted]]:
+        kind = (order.down_channel_no, order.line_id)
+        if kind not in self._of:
+            self._of[kind] = list(applying(self._rules, order))
+        for rule in self._of[kind]:
+            parts = subject(rule, new, order)
+            if parts is None:
+                continue
+            key = (rule.per, *parts)
+            if key not in self._subjects:
+                self._subjects[key] = self._digest("risk", *key)
+            name = rule.rule_id
+            yield name, Counted(name, self._subjects[key], self._periods[name])
+
+
 def applying(rules: Sequence[Rule], order: Order) -> Iterator[Rule]:
     """The rules of an order."""
     for rule in rules:
         of_channel = rule.channel_no in {"", order.down_channel_no}
         if rule.enabled and of_channel and rule.line_id in {0, order.line_id}:
             yield rule
+
+
+def tally(counted: Iterable[tuple[Order, Collection[Counted]]]) -> dict[Counted, tuple[int, int]]:
+    """Orders and their sale amount, by counter."""
+    more: dict[Counted, tuple[int, int]] = {}
+    for order, counters in counted:
+        sell = order.sell_amount_micros
+        for one in counters:
+            orders, amount = more.get(one, (0, 0))
+            more[one] = orders + 1, amount + sell
+    return more
+
+
+def may_break(rules: Mapping[str, Rule], counts: Mapping[Counted, Count], counted: Tally) -> bool:
+    """Whether any order of a batch could break a rule; `counts` are with all of the batch counted.
+
+    A bound that holds with all of them held with each. What is false here needs no `decide`.
+    """
+    for one, after in counts.items():
+        rule = rules[one.rule_id]
+        if rule.within == Window.SINCE_LAST:
+            if counted[one][0] > 1 or _broken(rule, after, 0) is not None:
+                return True
+        elif (0 < rule.count_max < after.orders) or (
+            0 < rule.amount_max_micros < after.amount_micros
+        ):
+            return True
+    return False
+
+
+def before(counts: Mapping[Counted, Count], counted: Tally) -> dict[Counted, Count]:
+    """The counters as they were before a batch was counted."""
+    return {
+        one: Count(
+            count.orders - counted[one][0], count.amount_micros - counted[one][1], count.age_s
+        )
+        for one, count in counts.items()
+    }
 
 
 def subject(rule: Rule, new: NewOrder, order: Order) -> tuple[object, ...] | None:

@@ -1,13 +1,15 @@
-"""Risk rules in the order's own transaction: counters locked, decided, counted.
+"""Risk rules in the order's own transaction: counted with the orders and decided before the commit.
 
 Without a rule and without a list nothing is read or written. With one, orders that share a counter are taken
-one batch after the other, so that a bound is exact whatever races.
+one batch after the other, so that a bound is exact whatever races. A batch is counted by the statement that
+takes it; where a rule refuses some of it, all of it is undone, and the next batches are decided first for a
+while: counters locked, decided, taken, counted.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,13 +22,14 @@ from shoudan_order.context import Context
 from shoudan_order.pricing import NewOrder
 from shoudan_order.refusals import OrderRefusal, RiskBlocked
 from shoudan_order.risk import decisions
-from shoudan_order.risk.decisions import Candidate, Verdict
+from shoudan_order.risk.decisions import Candidate, Counters, Verdict
 from shoudan_order.store import orders as order_store
 from shoudan_order.store import risk as store
-from shoudan_order.store.risk import Count, Counted
+from shoudan_order.store.risk import Count, Counted, Rule, Tally
 from shoudan_order.store.rows import Order
 
 FORGET_S: Final = 3_600
+DECIDE_FIRST_S: Final = 10  # behind a refusal
 HITS_TOTAL: Final = metrics.counter(
     "orders_risk_hits_total",
     "Orders that broke a risk rule: refused, confirmed by the channel, or only counted (shadow).",
@@ -46,20 +49,83 @@ class Admitted:
 
     async def count(self, db: AsyncConnection, made: Collection[int]) -> None:
         """Count the orders that are new."""
-        more: dict[Counted, tuple[int, int]] = defaultdict(lambda: (0, 0))
-        for order_id in made:
-            if order_id in self.counted:
-                order, counters = self.counted[order_id]
-                for one in counters:
-                    orders, amount = more[one]
-                    more[one] = orders + 1, amount + order.sell_amount_micros
+        more = decisions.tally(self.counted[i] for i in made if i in self.counted)
         if more:
             await store.count(db, more)
+
+
+class RuleBroken(Exception):
+    """A batch that is counted already breaks a rule: it is to be undone, and decided first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """A batch to be counted by the statement that takes it; `settle` it behind that statement."""
+
+    rules: Mapping[str, Rule]
+    refused: Mapping[int, OrderRefusal]  # by position
+    candidates: Sequence[Candidate]
+    tally: Tally
+
+    async def settle(
+        self, db: AsyncConnection, made: Collection[int], counters: Mapping[Counted, Count]
+    ) -> None:
+        """Decide, and take back what was counted of orders that are not new. Raises RuleBroken."""
+        if decisions.may_break(self.rules, counters, self.tally):
+            new = [one for one in self.candidates if one.order.order_id in made]
+            verdict = decisions.decide(self.rules, decisions.before(counters, self.tally), new)
+            if verdict.refused:
+                raise RuleBroken
+            _count_hits(verdict)
+        left = [one for one in self.candidates if one.order.order_id not in made]
+        less = decisions.tally((one.order, one.counted.values()) for one in left)
+        if less:
+            await store.uncount(db, less, self.tally)
 
 
 def is_active(context: Context) -> bool:
     """Whether there is anything to decide by."""
     return bool(context.risk.rules) or context.risk.listed
+
+
+def decides_first(context: Context) -> bool:
+    """Whether a rule refused something a moment ago, so that undoing batches would cost more."""
+    return time.monotonic() < context.decide_first_until_s
+
+
+def decide_first(context: Context) -> None:
+    """Decide batches before they are taken, for a while."""
+    context.decide_first_until_s = time.monotonic() + DECIDE_FIRST_S
+
+
+async def counting(
+    context: Context, db: AsyncConnection, drafts: Sequence[tuple[NewOrder, Order]]
+) -> Counting:
+    """What to count of drafts, and which of them the list refuses."""
+    rules = context.risk.rules
+    blocked, exempt = await _by_list(context, db, drafts, range(len(drafts)))
+    refused = {i: RiskBlocked() for i in await _not_there(db, drafts, blocked)}
+    HITS_TOTAL(BLOCKED, "refused").inc(len(refused))
+    counters = _counters(context, rules)
+    candidates = [
+        Candidate(new, order, counters.of(new, order))
+        for i, (new, order) in enumerate(drafts)
+        if i not in exempt and i not in refused
+    ]
+    by_name = {rule.rule_id: rule for rule in rules}
+    more = decisions.tally((one.order, one.counted.values()) for one in candidates)
+    return Counting(by_name, refused, candidates, more)
+
+
+async def _not_there(
+    db: AsyncConnection, drafts: Sequence[tuple[NewOrder, Order]], positions: Sequence[int]
+) -> list[int]:
+    """Those of new orders; an order that is there already is answered as before."""
+    if not positions:
+        return []
+    keys = {i: (drafts[i][0].channel_no, drafts[i][0].request_no) for i in positions}
+    there = await order_store.orders_by_keys(db, list(keys.values()))
+    return [i for i, key in keys.items() if key not in there]
 
 
 async def admit(
@@ -77,9 +143,14 @@ async def admit(
     there = await order_store.orders_by_keys(db, keys)
     open_ = [i for i, key in enumerate(keys) if key not in there]
     made = Admitted()
-    exempt = await _by_list(context, db, drafts, open_, made)
+    blocked, exempt = await _by_list(context, db, drafts, open_)
+    made.refused |= {i: RiskBlocked() for i in blocked}
+    if lock:
+        HITS_TOTAL(BLOCKED, "refused").inc(len(blocked))
+    rules = context.risk.rules
+    found = _counters(context, rules)
     candidates = {
-        i: Candidate(*drafts[i], _counted(context, *drafts[i]))
+        i: Candidate(*drafts[i], found.of(*drafts[i]))
         for i in open_
         if i not in exempt and i not in made.refused
     }
@@ -87,13 +158,21 @@ async def admit(
     if counters:
         counts = await store.counts(db, counters, lock=lock)
         counts = {one: counts.get(one, Count()) for one in counters}
-        by_name = {rule.rule_id: rule for rule in context.risk.rules}
+        by_name = {rule.rule_id: rule for rule in rules}
         verdict = decisions.decide(by_name, counts, list(candidates.values()))
         _take_over(made, verdict, candidates)
         if lock:
-            for rule_id, outcome in verdict.hits:
-                HITS_TOTAL(rule_id, outcome).inc()
+            _count_hits(verdict)
     return made
+
+
+def _count_hits(verdict: Verdict) -> None:
+    for rule_id, outcome in verdict.hits:
+        HITS_TOTAL(rule_id, outcome).inc()
+
+
+def _counters(context: Context, rules: Sequence[Rule]) -> Counters:
+    return Counters(rules, context.app.clock.now(), context.accounts.ring.content)
 
 
 def _take_over(made: Admitted, verdict: Verdict, candidates: Mapping[int, Candidate]) -> None:
@@ -102,18 +181,6 @@ def _take_over(made: Admitted, verdict: Verdict, candidates: Mapping[int, Candid
             made.refused[index] = verdict.refused[position]
         else:
             made.counted[one.order.order_id] = one.order, one.counted.values()
-
-
-def _counted(context: Context, new: NewOrder, order: Order) -> dict[str, Counted]:
-    """The counters of an order, by rule."""
-    now, ring = context.app.clock.now(), context.accounts.ring
-    found: dict[str, Counted] = {}
-    for rule in decisions.applying(context.risk.rules, order):
-        subject = decisions.subject(rule, new, order)
-        if subject is not None:
-            digest = ring.content("risk", rule.per, *subject)
-            found[rule.rule_id] = Counted(rule.rule_id, digest, decisions.period(rule, now))
-    return found
 
 
 def account_subject(context: Context, account: str) -> bytes:
@@ -126,17 +193,17 @@ async def _by_list(
     db: AsyncConnection,
     drafts: Sequence[tuple[NewOrder, Order]],
     open_: Sequence[int],
-    made: Admitted,
-) -> set[int]:
-    """Refuse blocked accounts; the positions of those that are exempt. Blocked wins."""
+) -> tuple[list[int], set[int]]:
+    """The positions of blocked accounts, and of those that are exempt. Blocked wins."""
     if not context.risk.listed:
-        return set()
+        return [], set()
     subjects = {
         i: account_subject(context, drafts[i][0].rechage_account)
         for i in open_
         if drafts[i][0].rechage_account
     }
     listed = await _listed(context, db, set(subjects.values()))
+    blocked: list[int] = []
     exempt: set[int] = set()
     for index, subject in subjects.items():
         channels = {"", drafts[index][0].channel_no}
@@ -144,11 +211,10 @@ async def _by_list(
             free for who, channel_no, free in listed if who == subject and channel_no in channels
         }
         if False in mine:
-            made.refused[index] = RiskBlocked()
-            HITS_TOTAL(BLOCKED, "refused").inc()
+            blocked.append(index)
         elif mine:
             exempt.add(index)
-    return exempt
+    return blocked, exempt
 
 
 async def _listed(

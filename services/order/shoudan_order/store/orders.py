@@ -27,6 +27,7 @@ from shoudan_order.states import (
 )
 from shoudan_order.store.deliveries import INSERT_DELIVERIES, delivery_binds
 from shoudan_order.store.nonces import USE_NONCES, CallNonce, nonce_binds
+from shoudan_order.store.risk import COUNT_BATCH, Count, Counted, Tally, batch_binds
 from shoudan_order.store.rows import Delivery, Order, OrderState, OrderSummary, OrderUpdate
 from shoudan_order.tables import ORDER
 
@@ -38,6 +39,14 @@ class NewNotify(msgspec.Struct, frozen=True):
     order_id: int
     down_channel_no: str
     notify_url: str
+
+
+class Inserted(msgspec.Struct, frozen=True):
+    """The ids that are new, the replayed calls, and the counters of risk rules with the batch counted."""
+
+    made: set[int]
+    replays: set[int]
+    counters: dict[Counted, Count]
 
 
 class Paid(msgspec.Struct, frozen=True):
@@ -92,7 +101,7 @@ STATE: Final = _selected(_STATE)
 # An order of a signed call is written only with its nonce, the notify of an order only with an order
 # that is new, here and among the archived ones. Calls whose nonce another call has used come back beside
 # the ids that are new.
-_INSERT = statement(f"""
+_TAKEN: Final = f"""
 WITH used AS (
     {USE_NONCES}
 ), made AS (
@@ -113,11 +122,26 @@ WITH used AS (
         CAST(:notify_channel AS text[]), CAST(:notify_url AS text[]))
         AS n(notify_id, order_id, channel_no, notify_url)
     WHERE (n.order_id IN (SELECT order_id FROM made)) IS TRUE
-)
+)"""
+_REPLAYED: Final = """FROM unnest(CAST(:nonce_calls AS bigint[])) AS given(call_id)
+WHERE (call_id IN (SELECT call_id FROM used)) IS NOT TRUE"""
+
+_INSERT = statement(f"""{_TAKEN}
 SELECT order_id, 0 AS replay FROM made
 UNION ALL
-SELECT 0, call_id FROM unnest(CAST(:nonce_calls AS bigint[])) AS given(call_id)
-WHERE (call_id IN (SELECT call_id FROM used)) IS NOT TRUE
+SELECT 0, call_id {_REPLAYED}
+""")
+
+# The same, counted by risk rules: the counters are locked last, so they wait for the commit alone.
+_INSERT_COUNTED = statement(f"""{_TAKEN}, counted AS (
+    {COUNT_BATCH}
+)
+SELECT order_id, 0 AS replay, '' AS rule_id, CAST('' AS bytea) AS subject, '' AS period,
+    CAST(0 AS bigint) AS orders, CAST(0 AS bigint) AS amount, CAST(0 AS bigint) AS age_s FROM made
+UNION ALL
+SELECT 0, call_id, '', CAST('' AS bytea), '', 0, 0, 0 {_REPLAYED}
+UNION ALL
+SELECT 0, 0, rule_id, subject, period, order_count, amount_micros, age_s FROM counted
 """)
 
 # By the unique key of the channel; one that has left by what stays known of it.
@@ -253,11 +277,12 @@ async def insert_orders(
     nonces: Sequence[CallNonce],
     notifies: Sequence[NewNotify],
     notify_max: int,
-) -> tuple[set[int], set[int]]:
-    """Use nonces up and write orders with their notifies; the ids that are new, and the replayed calls.
+    counted: Tally | None = None,
+) -> Inserted:
+    """Use nonces up and write orders with their notifies.
 
     Keys in `orders` and in `nonces` are distinct. `signed_calls`: of each order the call whose nonce it
-    needs, 0 for none.
+    needs, 0 for none. `counted`: what to count, whether or not the orders are new.
     """
     binds: dict[str, Any] = columns(orders, *_SOLD) | nonce_binds(nonces)
     binds |= {
@@ -268,9 +293,18 @@ async def insert_orders(
         "notify_url": [n.notify_url for n in notifies],
         "notify_max": notify_max,
     }
-    rows = [tuple(row) for row in await db.execute(_INSERT, binds)]
-    made = {order_id for order_id, replay in rows if not replay}
-    return made, {replay for _, replay in rows if replay}
+    counters: dict[Counted, Count] = {}
+    if counted:
+        rows = [
+            tuple(row) for row in await db.execute(_INSERT_COUNTED, binds | batch_binds(counted))
+        ]
+        counters = {
+            Counted(row[2], bytes(row[3]), row[4]): Count(*row[5:]) for row in rows if row[2]
+        }
+    else:
+        rows = [tuple(row) for row in await db.execute(_INSERT, binds)]
+    made = {row[0] for row in rows if row[0]}
+    return Inserted(made, {row[1] for row in rows if row[1]}, counters)
 
 
 async def orders_by_keys(

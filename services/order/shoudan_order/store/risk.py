@@ -52,6 +52,10 @@ class Count(msgspec.Struct, frozen=True):
     age_s: int | None = None
 
 
+# Orders and their sale amount, by counter.
+Tally = Mapping[Counted, tuple[int, int]]
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """An account that is blocked (or exempt from the rules), by its keyed digest."""
@@ -127,9 +131,34 @@ JOIN oms_risk_counter c ON c.rule_id = g.rule_id AND c.subject = g.subject AND c
 """)
 _COUNT = statement("""
 UPDATE oms_risk_counter c SET order_count = c.order_count + g.orders,
-    amount_micros = c.amount_micros + g.amount, last_time = shoudan_now()
+    amount_micros = c.amount_micros + g.amount, before_time = c.last_time, last_time = shoudan_now()
 FROM unnest(CAST(:rule_ids AS text[]), CAST(:subjects AS bytea[]), CAST(:periods AS text[]),
     CAST(:orders AS bigint[]), CAST(:amounts AS bigint[])) AS g(rule_id, subject, period, orders, amount)
+WHERE c.rule_id = g.rule_id AND c.subject = g.subject AND c.period = g.period
+""")
+# For the statement that takes the orders: counts all of a batch, and gives the counters as they are with it.
+# `age_s` is that of the last order before the batch.
+COUNT_BATCH: Final = """INSERT INTO oms_risk_counter AS c
+        (rule_id, subject, period, order_count, amount_micros, last_time)
+    SELECT g.rule_id, g.subject, g.period, g.orders, g.amount, shoudan_now()
+    FROM unnest(CAST(:count_rules AS text[]), CAST(:count_subjects AS bytea[]),
+        CAST(:count_periods AS text[]), CAST(:count_orders AS bigint[]),
+        CAST(:count_amounts AS bigint[])) AS g(rule_id, subject, period, orders, amount)
+    ORDER BY g.rule_id, g.subject, g.period
+    ON CONFLICT (rule_id, subject, period) DO UPDATE
+        SET order_count = c.order_count + excluded.order_count,
+            amount_micros = c.amount_micros + excluded.amount_micros,
+            before_time = c.last_time, last_time = excluded.last_time
+    RETURNING c.rule_id, c.subject, c.period, c.order_count, c.amount_micros,
+        CAST(floor(EXTRACT(epoch FROM shoudan_now() - c.before_time)) AS bigint) AS age_s"""
+# What such a batch has counted and not taken, in its own transaction. Where none was taken, none was last.
+_UNCOUNT = statement("""
+UPDATE oms_risk_counter c SET order_count = c.order_count - g.orders,
+    amount_micros = c.amount_micros - g.amount,
+    last_time = CASE WHEN g.all_of_it THEN c.before_time ELSE c.last_time END
+FROM unnest(CAST(:rule_ids AS text[]), CAST(:subjects AS bytea[]), CAST(:periods AS text[]),
+    CAST(:orders AS bigint[]), CAST(:amounts AS bigint[]), CAST(:all_of_it AS boolean[]))
+    AS g(rule_id, subject, period, orders, amount, all_of_it)
 WHERE c.rule_id = g.rule_id AND c.subject = g.subject AND c.period = g.period
 """)
 _LISTED = statement("""
@@ -210,13 +239,36 @@ async def counts(
     }
 
 
-async def count(db: AsyncConnection, more: Mapping[Counted, tuple[int, int]]) -> None:
+async def count(db: AsyncConnection, more: Tally) -> None:
     """Add orders and amounts to locked counters."""
     binds = _binds(list(more)) | {
         "orders": [orders for orders, _ in more.values()],
         "amounts": [amount for _, amount in more.values()],
     }
     await db.execute(_COUNT, binds)
+
+
+def batch_binds(counted: Tally) -> dict[str, Any]:
+    """The binds of COUNT_BATCH, in the order in which it locks."""
+    keys = sorted(counted)
+    return {
+        "count_rules": [one.rule_id for one in keys],
+        "count_subjects": [one.subject for one in keys],
+        "count_periods": [one.period for one in keys],
+        "count_orders": [counted[one][0] for one in keys],
+        "count_amounts": [counted[one][1] for one in keys],
+    }
+
+
+async def uncount(db: AsyncConnection, less: Tally, counted: Tally) -> None:
+    """Take back what a batch counted of orders that it did not take; `counted` is all that it counted."""
+    keys = sorted(less)
+    binds = _binds(keys) | {
+        "orders": [less[one][0] for one in keys],
+        "amounts": [less[one][1] for one in keys],
+        "all_of_it": [less[one][0] == counted[one][0] for one in keys],
+    }
+    await db.execute(_UNCOUNT, binds)
 
 
 async def listed(db: AsyncConnection, subjects: Sequence[bytes]) -> list[tuple[bytes, str, bool]]:

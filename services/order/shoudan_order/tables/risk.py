@@ -55,9 +55,12 @@ def declare(made: MetaData) -> None:
         count("order_count", "orders taken", 0),
         micros("amount_micros", "sale amount of the orders taken"),
         when("last_time", "when the last one was taken", null=True),
+        when("before_time", "when the last one before that batch was taken", null=True),
         Index("oms_risk_counter_last", "last_time"),
         comment="风控计数",
-        info=rights(update=("order_count", "amount_micros", "last_time"), delete=True),
+        info=rights(
+            update=("order_count", "amount_micros", "last_time", "before_time"), delete=True
+        ),
     )
     Table(
         "oms_risk_entry",
