@@ -46,22 +46,7 @@ def declare(made: MetaData) -> None:
         comment="风控规则",
         info=rights(update=_RULE, delete=True),
     )
-    Table(
-        "oms_risk_counter",
-        made,
-        text_key("rule_id", "规则名称"),
-        Column("subject", LargeBinary, primary_key=True, comment="keyed digest of what is counted"),
-        text_key("period", "day, month, or - for the last order"),
-        count("order_count", "orders taken", 0),
-        micros("amount_micros", "sale amount of the orders taken"),
-        when("last_time", "when the last one was taken", null=True),
-        when("before_time", "when the last one before that batch was taken", null=True),
-        Index("oms_risk_counter_last", "last_time"),
-        comment="风控计数",
-        info=rights(
-            update=("order_count", "amount_micros", "last_time", "before_time"), delete=True
-        ),
-    )
+    _declare_counters(made)
     Table(
         "oms_risk_entry",
         made,
@@ -86,4 +71,23 @@ def declare(made: MetaData) -> None:
         holds("one", "one"),
         comment="风控版本",
         info=rights(update=("version",)),
+    )
+
+
+def _declare_counters(made: MetaData) -> None:
+    Table(
+        "oms_risk_counter",
+        made,
+        text_key("rule_id", "规则名称"),
+        Column("subject", LargeBinary, primary_key=True, comment="keyed digest of what is counted"),
+        text_key("period", "day, month, or - for the last order"),
+        count("order_count", "orders taken", 0),
+        micros("amount_micros", "sale amount of the orders taken"),
+        when("last_time", "when the last one was taken", null=True),
+        when("before_time", "when the last one before that batch was taken", null=True),
+        Index("oms_risk_counter_last", "last_time"),
+        comment="风控计数",
+        info=rights(
+            update=("order_count", "amount_micros", "last_time", "before_time"), delete=True
+        ),
     )
