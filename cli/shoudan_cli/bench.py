@@ -229,7 +229,8 @@ def finance(
     ] = 1_000_000,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """How fast finance copies and proves a closed day and makes its fund bill, and the memory it takes.
+    """How fast finance copies and proves a closed day, makes its fund bill in every form, and matches a
+    statement of as many lines, and the memory it takes.
 
     Nothing else should run on the machine: a million movements are posted first, in about a minute.
     """

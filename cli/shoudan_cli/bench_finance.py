@@ -1,11 +1,11 @@
-"""`shoudan bench finance`: how fast movements become facts and facts a bill, and in how much memory."""
+"""`shoudan bench finance`: days become facts, facts bills, a statement is matched: how fast."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +20,17 @@ from shoudan.finance.v1 import finance_service_pb2 as day_pb
 from shoudan.finance.v1 import finance_service_pb2_grpc as day_stubs
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan.pay.v1 import ledger_service_pb2_grpc as stubs
-from shoudan_cli.bench_parts import environ, log_of, migrate, preallocate_wal, process
+from shoudan_cli import bench_reconcile
+from shoudan_cli.bench_parts import (
+    cpu_s,
+    environ,
+    log_of,
+    migrate,
+    peak_mib,
+    preallocate_wal,
+    process,
+)
+from shoudan_cli.bench_reconcile import Figures as Statement
 from shoudan_cli.clients import Failed
 from shoudan_kit.clock import BEIJING
 from shoudan_kit.embedded import Nats, Postgres
@@ -48,16 +58,36 @@ class Figures:
     complete_s: float  # from the start of finance until the day is proved
     complete_per_s: float
     bill_s: float  # from asking until it is published
+    bill_cpu_s: float  # of finance and PostgreSQL together, as all below
     bill_rows_per_s: float
     bill_bytes: int
+    again_s: float  # made again beside itself
+    again_same: bool  # with the same bytes
+    gzip_s: float
+    gzip_cpu_s: float
+    gzip_bytes: int
+    xlsx_s: float
+    xlsx_cpu_s: float
+    xlsx_bytes: int
     finance_peak_bytes: int  # the most memory that its process had
+    statement: Statement
 
 
 async def bench(movements: int, say: Callable[[str], None]) -> Figures:
-    """Post movements of yesterday, close the day, have it copied and proved, and its bill made.
+    """Post movements of yesterday, close the day, have it copied and proved, and its bills made; then import
+    a statement of as many lines and match it.
 
-    Raises Failed when a service does not start or the bill has other rows.
+    Raises Failed when a service does not start, the bill has other rows or, made again, other bytes, or a
+    difference of the statement is not found.
     """
+    facts = await _bills(movements, say)
+    statement = await bench_reconcile.bench(movements, say)
+    if not statement.found_equals_made:
+        raise Failed("the differences found are not those made")
+    return Figures(**facts, statement=statement)
+
+
+async def _bills(movements: int, say: Callable[[str], None]) -> dict[str, Any]:
     if f"{datetime.now(UTC).astimezone(BEIJING):%H:%M}" >= LATE_CUT:
         raise Failed("not in the last minute of Beijing's day: the movements are yesterday's")
     async with await Postgres.start() as postgres, await Nats.start() as nats:
@@ -77,23 +107,24 @@ async def bench(movements: int, say: Callable[[str], None]) -> Figures:
                 "SHOUDAN_FINANCE_ORDER_TARGET": NOWHERE,
                 "SHOUDAN_FINANCE_FOLLOW_S": "1",
                 "SHOUDAN_FINANCE_DAILY_BILLS": "[]",
+                "SHOUDAN_FINANCE_XLSX_ROWS_MAX": str(movements),
             }
             began = time.perf_counter()
             async with _serving("finance", env | own, home) as finance:
                 day = await _completed(finance.channel)
                 complete_s = time.perf_counter() - began
                 say(f"{day.movements:,} movements copied and proved in {complete_s:.1f} s")
-                began = time.perf_counter()
-                bill = await _billed(finance.channel, key, day.day)
-                bill_s = time.perf_counter() - began
-                peak = await asyncio.to_thread(_peak_bytes, finance.pid)
-    say(f"{bill.rows:,} rows, {bill.bytes:,} bytes in {bill_s:.1f} s, {peak >> 20} MiB at most")
-    if bill.rows != movements:
-        raise Failed(f"the bill has {bill.rows} rows")
-    rates = round(day.movements / complete_s, 1), round(bill.rows / bill_s, 1)
-    return Figures(
-        day.movements, round(complete_s, 2), rates[0], round(bill_s, 2), rates[1], bill.bytes, peak
-    )
+                bills = _Bills(finance.channel, [finance.pid, postgres.pid], key, day.day, say)
+                made = await bills.figures(movements)
+                peak = await asyncio.to_thread(peak_mib, finance.pid)
+    say(f"finance had {peak} MiB at most")
+    return {
+        "movements": day.movements,
+        "complete_s": round(complete_s, 2),
+        "complete_per_s": round(day.movements / complete_s, 1),
+        **made,
+        "finance_peak_bytes": peak << 20,
+    }
 
 
 async def _posted(stub: Any, movements: int, say: Callable[[str], None]) -> pb.AccountKey:
@@ -147,10 +178,72 @@ async def _completed(channel: aio.Channel) -> day_pb.Day:
     return found[0]
 
 
-async def _billed(channel: aio.Channel, key: pb.AccountKey, day: str) -> bill_pb.Bill:
+@dataclass
+class _Bills:
+    """The bill of one account's day, in every form."""
+
+    channel: aio.Channel
+    roots: Sequence[int]
+    key: pb.AccountKey
+    day: str
+    say: Callable[[str], None]
+
+    async def figures(self, movements: int) -> dict[str, Any]:
+        """What each form took. Raises Failed."""
+        bill, bill_s, bill_cpu_s = await self._timed("csv", movements)
+        began = time.perf_counter()
+        again = await _verified(self.channel, bill.bill_id)
+        again_s = time.perf_counter() - began
+        self.say(f"made again in {again_s:.1f} s: {'the same' if again else 'OTHER'} bytes")
+        if not again:
+            raise Failed("made again it has other bytes")
+        packed, gzip_s, gzip_cpu_s = await self._timed("csv", movements, packed=True)
+        book, xlsx_s, xlsx_cpu_s = await self._timed("xlsx", movements)
+        return {
+            "bill_s": bill_s,
+            "bill_cpu_s": bill_cpu_s,
+            "bill_rows_per_s": round(bill.rows / bill_s, 1),
+            "bill_bytes": bill.bytes,
+            "again_s": round(again_s, 2),
+            "again_same": again,
+            "gzip_s": gzip_s,
+            "gzip_cpu_s": gzip_cpu_s,
+            "gzip_bytes": packed.bytes,
+            "xlsx_s": xlsx_s,
+            "xlsx_cpu_s": xlsx_cpu_s,
+            "xlsx_bytes": book.bytes,
+        }
+
+    async def _timed(
+        self, form: str, movements: int, *, packed: bool = False
+    ) -> tuple[bill_pb.Bill, float, float]:
+        request = bill_pb.MakeBillRequest(
+            kind="fund",
+            ident=self.key.ident,
+            eid=self.key.eid,
+            first_day=self.day,
+            format=form,
+            packed=packed,
+        )
+        cpu, began = cpu_s(self.roots), time.perf_counter()
+        bill = await _billed(self.channel, request)
+        took, spent = time.perf_counter() - began, cpu_s(self.roots) - cpu
+        if bill.rows != movements:
+            raise Failed(f"the bill has {bill.rows} rows")
+        words = f"{bill.file}: {bill.rows:,} rows, {bill.bytes:,} bytes in {took:.1f} s"
+        self.say(f"{words}, {spent:.1f} s of CPU")
+        return bill, round(took, 2), round(spent, 2)
+
+
+async def _verified(channel: aio.Channel, bill_id: int) -> bool:
+    stub: Any = bill_stubs.BillServiceStub(channel)
+    request = bill_pb.VerifyBillRequest(bill_id=bill_id)
+    return bool((await stub.VerifyBill(request, timeout=DONE_S_MAX)).same)
+
+
+async def _billed(channel: aio.Channel, request: bill_pb.MakeBillRequest) -> bill_pb.Bill:
     """The bill when it is published."""
     stub: Any = bill_stubs.BillServiceStub(channel)
-    request = bill_pb.MakeBillRequest(kind="fund", ident=key.ident, eid=key.eid, first_day=day)
     bill: bill_pb.Bill = (await stub.MakeBill(request, timeout=CALL_S)).bill
 
     async def published() -> bool:
@@ -215,9 +308,3 @@ async def _answers(asked: Awaitable[Any]) -> bool:
     except aio.AioRpcError:
         return False
     return True
-
-
-def _peak_bytes(pid: int) -> int:
-    """The most memory that a process had, as Linux counts it."""
-    lines = Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
-    return next(int(one.split()[1]) << 10 for one in lines if one.startswith("VmHWM:"))

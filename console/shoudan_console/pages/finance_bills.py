@@ -33,7 +33,7 @@ KINDS: Final[dict[str, str]] = {
     "trade": _("Orders and refunds of a channel"),
     "supply": _("Deliveries and returns of a supplier"),
 }
-FORMATS: Final = ("csv", "xlsx")
+FORMATS: Final = ("csv", "xlsx", "pdf")
 
 
 @dataclass(frozen=True, slots=True)

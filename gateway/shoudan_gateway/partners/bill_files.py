@@ -25,6 +25,7 @@ from shoudan_kit.rpc.refusal import Refused
 TYPES: Final = {
     "csv": "text/csv; charset=utf-8",
     "gz": "application/gzip",
+    "pdf": "application/pdf",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
 ANY_TYPE: Final = "application/octet-stream"

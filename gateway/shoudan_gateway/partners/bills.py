@@ -29,14 +29,21 @@ from shoudan_kit.clock import beijing, day_of
 SERVICE: Final = "shoudan.finance.v1.BillService"
 SOURCE: Final = "docs/reference/http/bills.md"
 FILES: Final = "/bill/file"
-FORMATS: Final = {"csv": ("csv", False), "csv.gz": ("csv", True), "xlsx": ("xlsx", False)}
+FORMATS: Final = {
+    "csv": ("csv", False),
+    "csv.gz": ("csv", True),
+    "xlsx": ("xlsx", False),
+    "pdf": ("pdf", False),
+}
 MONTH_CHARS: Final = 7
 FIRST_DAY: Final = date(2000, 1, 1)  # nothing ended before
 LAST_DAY: Final = date(2999, 12, 31)
 GROUPS: Final = "down_"  # a supplier's or member's accounts may have the same number
 
 DATE: Final = Field("bill_date", "", "账单日期 yyyy-MM-dd，或月份 yyyy-MM", Text(10))
-FORMAT: Final = Field("format", "", "文件格式 csv（缺省）、csv.gz、xlsx", Text(8), required=False)
+FORMAT: Final = Field(
+    "format", "", "文件格式 csv（缺省）、csv.gz、xlsx、pdf", Text(8), required=False
+)
 EXCEL: Final = Field(
     "excel", "", "1：csv以BOM开头且各单元格以`开头，便于Excel打开", Choice((0, 1)), required=False
 )

@@ -66,6 +66,10 @@ def make(
     ] = False,
     packed: Annotated[bool, typer.Option("--gzip", help="Pack it with gzip.")] = False,
     xlsx: Annotated[bool, typer.Option("--xlsx", help="As a workbook, without the marks.")] = False,
+    pdf: Annotated[
+        bool,
+        typer.Option("--pdf", help="As a statement for people: sums by kind and day, no rows."),
+    ] = False,
     kind: Annotated[
         str,
         typer.Option(
@@ -80,8 +84,9 @@ def make(
     first, last = _period(day, month)
     if kind not in {FUND, TRADE, SUPPLY}:
         raise typer.BadParameter("say fund, trade or supply", param_hint="--kind")
-    if xlsx and (bom or backtick or packed):
-        raise typer.BadParameter("--xlsx goes without --bom, --backtick and --gzip")
+    form = "xlsx" if xlsx else "pdf" if pdf else "csv"
+    if (xlsx and pdf) or (form != "csv" and (bom or backtick or packed)):
+        raise typer.BadParameter("--xlsx or --pdf, without --bom, --backtick and --gzip")
     _is_folder(out)
     request = pb.MakeBillRequest(
         kind=kind,
@@ -90,7 +95,7 @@ def make(
         eid="" if eid == "-" else eid,
         first_day=first.isoformat(),
         last_day=last.isoformat(),
-        format="xlsx" if xlsx else "csv",
+        format=form,
         bom=bom,
         backtick=backtick,
         packed=packed,

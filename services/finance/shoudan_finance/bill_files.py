@@ -16,6 +16,7 @@ from shoudan_kit.money import yuan_to_micros
 M = TypeVar("M", bound=msgspec.Struct)
 
 VERSION: Final = 1
+FOR_PEOPLE: Final = (".xlsx", ".pdf")  # what they say is what the CSV says; their bytes are proved
 HEADER: Final = (
     "记账日",
     "变动编号",
@@ -119,9 +120,7 @@ def verify(bill: Path) -> Manifest:
     manifest = read_manifest(manifest_path(bill))
     hold_bytes(bill, manifest.sha256)
     running = {str(one.account_id): one.opening_micros for one in manifest.accounts}
-    if (
-        bill.suffix == ".xlsx"
-    ):  # for people: its rows are those of the CSV, and its bytes are proved
+    if bill.suffix in FOR_PEOPLE:
         return manifest
     rows = 0
     with opened(bill) as lines:

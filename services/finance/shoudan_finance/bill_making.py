@@ -13,24 +13,27 @@ from typing import Final
 
 import msgspec
 
-from shoudan_finance import bill_files, bill_sheets, fund_bills, trade_bills
+from shoudan_finance import bill_files, bill_pdfs, bill_sheets, fund_bills, trade_bills
 from shoudan_finance.bill_files import AccountSum, BillInvalid, Manifest
 from shoudan_finance.bill_pieces import Pieces
 from shoudan_finance.bill_sheets import Lines, Style
 from shoudan_finance.context import Context
 from shoudan_finance.fund_bills import Whose
 from shoudan_finance.store.bills import Published, Spec
-from shoudan_finance.trade_bills import SUPPLY, Totals, TradeManifest
+from shoudan_finance.trade_bills import SUPPLY, TRADE, Totals, TradeManifest
 
 FUND: Final = "fund"
 XLSX: Final = "xlsx"
+PDF: Final = "pdf"
+TITLES: Final = {FUND: "资金账单", TRADE: "下游交易账单", SUPPLY: "上游交易账单"}
 
 Store = Callable[[int, Sequence[tuple[int, bytes]]], Awaitable[None]]
 
 
 def style_of(spec: Spec) -> Style:
     """How its file is written."""
-    return Style(bool(spec.bom), bool(spec.backtick), bool(spec.packed), spec.format == XLSX)
+    marks = bool(spec.bom), bool(spec.backtick), bool(spec.packed)
+    return Style(*marks, xlsx=spec.format == XLSX, pdf=spec.format == PDF)
 
 
 def file_of(spec: Spec) -> str:
@@ -41,6 +44,15 @@ def file_of(spec: Spec) -> str:
     marks = "-".join(n for n in ("bom", "backtick") if getattr(spec, n))
     names = (spec.kind, spec.ident, spec.groups, spec.eid, days, marks)
     return "-".join(_plain(one) for one in names if one) + style_of(spec).suffix
+
+
+def titles_of(spec: Spec) -> list[str]:
+    """What heads a statement for people: what it is, whose, of which days."""
+    whose = " / ".join(one for one in (spec.ident, spec.groups, spec.eid) if one)
+    days = f"{spec.first_day}"
+    if spec.first_day != spec.last_day:
+        days += f" 至 {spec.last_day}"
+    return [TITLES[spec.kind], f"对象：{whose}", f"期间：{days}（北京时间）　　金额单位：元"]
 
 
 def whole(spec: Spec) -> bool:
@@ -59,7 +71,10 @@ async def make(context: Context, spec: Spec, store: Store) -> Published:
     folder = context.app.settings.work_dir or None
     with tempfile.TemporaryDirectory(prefix="bill-", dir=folder) as name:
         sink = Pieces()
-        lines = bill_sheets.lines(sink, style_of(spec), Path(name))
+        if spec.format == PDF:
+            lines: Lines = bill_pdfs.PdfLines(sink, titles_of(spec))
+        else:
+            lines = bill_sheets.lines(sink, style_of(spec), Path(name))
         write = _fund if spec.kind == FUND else _trade
         return await write(context, spec, _Writer(sink, lines, store))
 

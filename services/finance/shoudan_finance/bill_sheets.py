@@ -25,18 +25,21 @@ FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a bill is written: a byte order mark, a ` before each cell, packed; or as XLSX, without these."""
+    """How a bill is written: a byte order mark, a ` before each cell, packed; or in a form without these."""
 
     bom: bool = False
     backtick: bool = False
     packed: bool = False
     xlsx: bool = False
+    pdf: bool = False
 
     @property
     def suffix(self) -> str:
         """What the file's name ends with."""
         if self.xlsx:
             return ".xlsx"
+        if self.pdf:
+            return ".pdf"
         return ".csv.gz" if self.packed else ".csv"
 
 

@@ -25,7 +25,7 @@ from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 KINDS: Final = (FUND, TRADE, SUPPLY)
-FORMATS: Final = ("csv", "xlsx")
+FORMATS: Final = ("csv", "xlsx", "pdf")
 DAYS_MAX: Final = 366
 DAILY_MAX: Final = 20  # days whose bills are asked for at a time, oldest first
 LOOK_BACK: Final = timedelta(days=62)  # bills of older days are made when they are asked for

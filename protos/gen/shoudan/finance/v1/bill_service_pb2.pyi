@@ -89,7 +89,7 @@ class Bill(_message.Message):
     last_day: _builtins.str
     """Last day."""
     format: _builtins.str
-    """csv or xlsx."""
+    """csv, xlsx or pdf."""
     bom: _builtins.bool
     """Whether it begins with a byte order mark."""
     backtick: _builtins.bool
@@ -179,7 +179,7 @@ class MakeBillRequest(_message.Message):
     last_day: _builtins.str
     """Last day; the first one when empty."""
     format: _builtins.str
-    """csv (when empty) or xlsx."""
+    """csv (when empty), xlsx or pdf: of its sums by kind and day, for people."""
     bom: _builtins.bool
     """Begin csv with a byte order mark."""
     backtick: _builtins.bool
