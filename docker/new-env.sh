@@ -36,6 +36,7 @@ for name in ORDER PAY DELIVERY ERP_INGEST IDENTITY; do
     add "SHOUDAN_${name}_PERSONAL_KEYS" "k1:$(key)"
     add "SHOUDAN_${name}_INDEX_KEY" "$(key)"
 done
+add SHOUDAN_FINANCE_INDEX_KEY "$(key)" # of the digests that the books compare accounts by
 # Seals the audit log of each service: keep it where the databases are not.
 for name in ORDER PAY DELIVERY ERP_INGEST IDENTITY FINANCE; do
     add "SHOUDAN_${name}_AUDIT_LOG_KEYS" "k1:$(key)"

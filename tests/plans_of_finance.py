@@ -14,6 +14,7 @@ WHOLE: Final = {
     f"{_STORE}.bill_facts._FIRST_DAY": "the oldest one, from the beginning of the key",
     f"{_STORE}.bill_facts._NEWEST_DAY": "the newest one, from the end of the key",
     f"{_STORE}.trades._OPEN": "an index of the days that do not agree yet",
+    f"{_STORE}.entries._CLEAR": "an index of accounts in clear, which no new row has",
 }
 HOT: Final = {
     **{

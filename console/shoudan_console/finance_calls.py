@@ -7,6 +7,7 @@ from typing import Any, Final
 from shoudan.finance.v1.bill_service_pb2_grpc import BillServiceStub
 from shoudan.finance.v1.exception_service_pb2_grpc import ExceptionServiceStub
 from shoudan.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
+from shoudan.finance.v1.reconcile_service_pb2_grpc import ReconcileServiceStub
 from shoudan.finance.v1.statement_service_pb2_grpc import StatementServiceStub
 from shoudan_console.backend import Rpc
 
@@ -25,6 +26,7 @@ MAKE_BILL: Final = _of(BillServiceStub, "BillService", "MakeBill")
 VERIFY_BILL: Final = _of(BillServiceStub, "BillService", "VerifyBill")
 EXPORT_BILL: Final = _of(BillServiceStub, "BillService", "ExportBill")
 LIST_STATEMENTS: Final = _of(StatementServiceStub, "StatementService", "ListStatements")
+LIST_RUNS: Final = _of(ReconcileServiceStub, "ReconcileService", "ListRuns")
 LIST_EXCEPTIONS: Final = _of(ExceptionServiceStub, "ExceptionService", "ListExceptions")
 GET_EXCEPTION: Final = _of(ExceptionServiceStub, "ExceptionService", "GetException")
 DECIDE_EXCEPTIONS: Final = _of(ExceptionServiceStub, "ExceptionService", "DecideExceptions")

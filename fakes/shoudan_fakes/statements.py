@@ -29,6 +29,9 @@ class Error(StrEnum):
     LATE = "late"  # listed on the next day
     SKEWED = "skewed"  # their clock is minutes ahead
     NAMELESS = "nameless"  # without our number
+    NUMBERLESS = (
+        "numberless"  # without any number: the account, its face and the time are all there is
+    )
     SETTLEMENT = "settlement"  # 结算不符: the sum of a day is wrong
 
 
@@ -42,6 +45,7 @@ RATES: Final[Mapping[Error, int]] = {
     Error.LATE: 20,
     Error.SKEWED: 100,
     Error.NAMELESS: 100,
+    Error.NUMBERLESS: 50,
     Error.SETTLEMENT: 200,
 }
 
@@ -56,6 +60,8 @@ class Traded:
     gives_back: bool  # a return
     failed: bool
     end_time: datetime
+    sent_no: int = 0  # the number that the supplier was sent; our own when 0
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,8 @@ class _Line:
     failed: bool
     time: datetime
     day: date
+    account: str
+    face_micros: int
 
 
 @dataclass(slots=True)
@@ -86,6 +94,7 @@ class Month:
     files: dict[date, bytes] = field(default_factory=dict[date, bytes])
     injected: list[Injected] = field(default_factory=list[Injected])
     late: int = 0
+    numberless: int = 0
 
 
 class Supplier:
@@ -108,9 +117,20 @@ class Supplier:
 
     def _lines(self, one: Traded, last: date) -> Iterator[_Line]:
         time = one.end_time + (SKEW if self._errs(Error.SKEWED) else timedelta())
-        our_no = "" if self._errs(Error.NAMELESS) else str(one.number)
+        our_no = "" if self._errs(Error.NAMELESS) else str(one.sent_no or one.number)
         day = min(time.astimezone(BEIJING).date(), last)
-        line = _Line(our_no, one.their_no, one.micros, one.gives_back, one.failed, time, day)
+        face = one.micros if one.account else 0
+        line = _Line(
+            our_no,
+            one.their_no,
+            one.micros,
+            one.gives_back,
+            one.failed,
+            time,
+            day,
+            one.account,
+            face,
+        )
         for error in (
             Error.MISSING,
             Error.EXTRA,
@@ -122,6 +142,9 @@ class Supplier:
             if self._errs(error):
                 yield from self._wrong(error, line, one, last)
                 return
+        if one.account and self._errs(Error.NUMBERLESS):
+            self._month.numberless += 1
+            line = replace(line, our_no="", their_no="")
         yield line
 
     def _wrong(self, error: Error, line: _Line, one: Traded, last: date) -> Iterator[_Line]:
@@ -172,7 +195,9 @@ class Supplier:
 def _row(one: _Line, settle_no: str) -> str:
     kind, state = "退货" if one.gives_back else "发货", "失败" if one.failed else "成功"
     amount, at = micros_to_yuan(one.micros), beijing(one.time)
-    return f"{one.our_no},{one.their_no},{settle_no},,,{amount},{at},{kind},{state}"
+    face = micros_to_yuan(one.face_micros) if one.face_micros else ""
+    known = f"{one.our_no},{one.their_no},{settle_no},{one.account},{face}"
+    return f"{known},{amount},{at},{kind},{state}"
 
 
 def _signed(one: _Line) -> int:

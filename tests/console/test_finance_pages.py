@@ -24,7 +24,13 @@ TODAY = datetime.now(BEIJING).date()
 DAY = TODAY - timedelta(days=3)
 DIFFERS = TODAY - timedelta(days=2)
 SOURCE = "bookshop"
-PAGES = ("/finance/days", "/finance/bills", "/finance/statements", "/finance/exceptions")
+PAGES = (
+    "/finance/days",
+    "/finance/bills",
+    "/finance/statements",
+    "/finance/runs",
+    "/finance/exceptions",
+)
 HEAD = "商户单号,平台单号,结算单号,充值账号,面值,金额,时间,类型,状态"
 FINANCE_DAY = """INSERT INTO finance_day (day, status, accounts, movements, debits_micros, credits_micros,
     close_time, create_time, prove_time, digest, what)

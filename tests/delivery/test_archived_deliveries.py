@@ -316,6 +316,10 @@ async def test_deliveries_of_several_shards_leave_to_one_place_and_are_answered_
         asked = pb.QueryDeliveriesRequest(keys=[key(number) for number in numbers])
         answer = await started.deliveries.QueryDeliveries(asked)
         assert [one.delivery for one in answer.results] == before
+        books = pb.QuerySupplierNumbersRequest(keys=[key(number) for number in numbers])
+        named = await started.deliveries.QuerySupplierNumbers(books)
+        assert [one.order_no for one in named.results] == [one.order_no for one in before]
+        assert {one.account for one in named.results} == {""}
         again = pb.CreateDeliveriesRequest(items=[item(number) for number in numbers])
         made = await started.deliveries.CreateDeliveries(again)
         assert [(one.existed, one.delivery) for one in made.results] == [(True, b) for b in before]

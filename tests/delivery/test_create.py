@@ -107,6 +107,30 @@ async def test_a_delivery_nobody_knows_is_not_found(running: House) -> None:
     assert answer.results[0].refusal.reason == "ERROR_REASON_DELIVERY_NOT_FOUND"
 
 
+async def test_the_books_are_given_what_the_supplier_knows_a_delivery_by(running: House) -> None:
+    made = (await running.create("0000", key=key(900_021))).results[0].delivery
+    asked = [key(900_021), key(900_022), pb.DeliveryKey(coop_id="nobody", coop_order_id="900021")]
+    asked[0].service_class = 0  # the books do not know it
+    request = pb.QuerySupplierNumbersRequest(keys=asked)
+    found = (await running.deliveries.QuerySupplierNumbers(request)).results
+    assert [(one.order_no, one.account) for one in found] == [
+        (made.order_no, "0000"),
+        ("", ""),
+        ("", ""),
+    ]
+    empty = await running.deliveries.QuerySupplierNumbers(pb.QuerySupplierNumbersRequest())
+    assert not empty.results
+    # What a person had erased, and what no key opens, has no account and holds nothing up.
+    await running.ends(900_021)
+    for stored in ("", "~1~" + "A" * 80):
+        async with running.process.app.work("test") as work:
+            await work.db.exec_driver_sql(
+                f"UPDATE vds_order_info SET account = '{stored}' WHERE order_no = {made.order_no}"
+            )
+        found = (await running.deliveries.QuerySupplierNumbers(request)).results
+        assert (found[0].order_no, found[0].account) == (made.order_no, "")
+
+
 async def test_a_person_ends_an_unknown_delivery_once(running: House) -> None:
     await running.apply(can_query=False)
     (number,) = await running.send("0003")

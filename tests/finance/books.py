@@ -23,10 +23,10 @@ from tests.poll import eventually
 TODAY = datetime.now(UTC).date()
 TRADE = """INSERT INTO trade (day_no, number, kind, order_id, down_channel_no, up_channel_no, line_id,
     their_no, product_no, carrier_no, invoice_type, face_micros, num, result, done_face_micros,
-    amount_micros, commission_micros, service_micros, fee_micros, end_time)
-    SELECT $1, n, k, 1, 'down', $2, 1, t, '', 'C', 1, a, 1, r, a, a, 0, 0, 0, e
-    FROM unnest($3::bigint[], $4::smallint[], $5::text[], $6::bigint[], $7::smallint[], $8::timestamptz[])
-    AS given(n, k, t, a, r, e)"""
+    amount_micros, commission_micros, service_micros, fee_micros, end_time, supplier_no, account)
+    SELECT $1, n, k, 1, 'down', $2, 1, t, '', 'C', 1, a, 1, r, a, a, 0, 0, 0, e, s, c
+    FROM unnest($3::bigint[], $4::smallint[], $5::text[], $6::bigint[], $7::smallint[], $8::timestamptz[],
+        $9::text[], $10::text[]) AS given(n, k, t, a, r, e, s, c)"""
 TRADE_DAY = """INSERT INTO trade_day (day, status, trades, page_token, apart, what, create_time)
     VALUES ($1, 20, 0, '', 0, '', now()) ON CONFLICT DO NOTHING"""
 
@@ -61,6 +61,8 @@ class Books:
             [one.micros for one in trades],
             [90 if one.failed else 0 for one in trades],
             [one.end_time for one in trades],
+            [str(one.sent_no or "") for one in trades],
+            [self.harness.context.accounts.hidden(one.account) for one in trades],
         )
         await self.harness.sql(TRADE_DAY, day)
 
@@ -108,15 +110,13 @@ class Books:
     async def open(self, source: str) -> list[Difference]:
         """What is left to decide, sorted."""
         rows = await self.harness.sql(
-            "SELECT x.kind, coalesce(o.our_no, '0') AS number, coalesce(t.their_no, o.their_no) AS no,"
+            "SELECT x.kind, coalesce(o.trade_no, 0) AS number, coalesce(t.their_no, o.their_no) AS no,"
             " x.diff_micros FROM exception x LEFT JOIN entry o ON o.entry_id = x.ours_id"
             " LEFT JOIN entry t ON t.entry_id = x.theirs_id"
             " WHERE x.source = $1 AND x.status IN (10, 20, 30)",
             source,
         )
-        found = [
-            Difference(ExceptionKind(kind), int(no), their, diff) for kind, no, their, diff in rows
-        ]
+        found = [Difference(ExceptionKind(kind), no, their, diff) for kind, no, their, diff in rows]
         return sorted(found, key=lambda one: (one.kind, one.their_no, one.number))
 
     async def statuses(self, source: str) -> dict[int, int]:

@@ -14,6 +14,8 @@ import asyncpg
 from grpc import StatusCode, aio
 from typer.testing import CliRunner, Result
 
+from shoudan.delivery.v1 import delivery_service_pb2 as delivery_pb
+from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_stubs
 from shoudan.finance.v1 import bill_service_pb2_grpc as bill_stubs
 from shoudan.finance.v1 import book_service_pb2_grpc as book_stubs
 from shoudan.finance.v1 import finance_service_pb2 as pb
@@ -70,6 +72,25 @@ class OrderBook(order_stubs.AuditServiceServicer):
 
 
 @dataclass
+class DeliveryBook(delivery_stubs.DeliveryServiceServicer):
+    """The delivery service as far as finance sees it: what suppliers know deliveries by."""
+
+    numbers: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
+    away: bool = False
+
+    async def QuerySupplierNumbers(
+        self, request: Any, context: Any
+    ) -> delivery_pb.QuerySupplierNumbersResponse:
+        if self.away:
+            await context.abort(StatusCode.UNAVAILABLE, "away")
+        result = delivery_pb.QuerySupplierNumbersResponse.Result
+        found = [self.numbers.get(one.coop_order_id, ("", "")) for one in request.keys]
+        return delivery_pb.QuerySupplierNumbersResponse(
+            results=[result(order_no=no, account=account) for no, account in found]
+        )
+
+
+@dataclass
 class ChannelBook(channel_stubs.ChannelServiceServicer):
     """The order service as far as it sends notices: what channels were sent, and what they say."""
 
@@ -107,6 +128,7 @@ class FinanceHarness:
     ledger: LedgerHarness
     orders: OrderBook
     channels: ChannelBook
+    deliveries: DeliveryBook
 
     @property
     def context(self) -> Context:
@@ -193,6 +215,7 @@ def settings(urls: DatabaseUrls, ledger: LedgerHarness, **more: Any) -> FinanceS
     given |= {"daily_bills": [], **more}
     given["pay_target"] = f"127.0.0.1:{ledger.process.port}"
     given.setdefault("order_target", AWAY)
+    given.setdefault("delivery_target", AWAY)
     return FinanceSettings(database_url=Secret(urls.service), **given)
 
 
@@ -201,12 +224,15 @@ async def opened(
     urls: DatabaseUrls, ledger: LedgerHarness, roles: frozenset[str] = ROLES, **more: Any
 ) -> AsyncIterator[FinanceHarness]:
     """A started finance service; without the role of tasks it fills no day by itself."""
-    orders, channels, server = OrderBook(), ChannelBook(), aio.server()
+    orders, channels, deliveries = OrderBook(), ChannelBook(), DeliveryBook()
+    server = aio.server()
+    delivery_stubs.add_DeliveryServiceServicer_to_server(deliveries, server)
     order_stubs.add_AuditServiceServicer_to_server(orders, server)
     channel_stubs.add_ChannelServiceServicer_to_server(channels, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    given = settings(urls, ledger, order_target=f"127.0.0.1:{port}", **more)
+    at = f"127.0.0.1:{port}"
+    given = settings(urls, ledger, order_target=at, delivery_target=at, **more)
     process: Process[FinanceSettings] = Process(SERVICE, given, roles)
     await process.start()
     try:
@@ -221,6 +247,7 @@ async def opened(
                 ledger,
                 orders,
                 channels,
+                deliveries,
             )
     finally:
         await process.stop()

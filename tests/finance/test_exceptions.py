@@ -24,9 +24,9 @@ from shoudan.finance.v1 import statement_service_pb2 as statement_pb
 from shoudan.pay.v1 import ledger_service_pb2 as ledger_pb
 from shoudan_finance import deciding, exception_commands, exceptions
 from shoudan_finance.exception_sheets import HEAD
-from shoudan_finance.states import Decision
+from shoudan_finance.states import Decision, EntryStatus, MatchRule
 from shoudan_finance.store import exceptions as store
-from shoudan_finance.store import statements
+from shoudan_finance.store import matches, statements
 from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.rpc.refusal import Refused
 from shoudan_kit.rpc.rights import FINANCE_CHECKER, FINANCE_MAKER
@@ -338,12 +338,7 @@ async def test_an_answer_does_not_open_what_is_decided_at_that_moment(desk: Desk
         await exceptions.locked(work, numbers[:1], None)
         answer = pb.AnswerDisputeRequest(dispute_id=dispute_id, answer="charged next month")
         answering = asyncio.ensure_future(desk.stub.AnswerDispute(answer))
-
-        async def waits() -> bool:
-            rows = await desk.harness.sql("SELECT count(*) FROM pg_locks WHERE NOT granted")
-            return rows[0][0] > 0
-
-        await eventually(waits)
+        await waits_for_a_lock(desk)
         await store.decide(
             work.db, [store.Decided(numbers[0], Decision.WRITE_OFF, "seen")], [], "li"
         )
@@ -352,6 +347,68 @@ async def test_an_answer_does_not_open_what_is_decided_at_that_moment(desk: Desk
         "SELECT status FROM exception WHERE source = $1 ORDER BY exception_id", desk.source
     )
     assert [row[0] for row in rows] == [40, 10]
+
+
+async def waits_for_a_lock(desk: Desk) -> None:
+    async def waits() -> bool:
+        rows = await desk.harness.sql("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return rows[0][0] > 0
+
+    await eventually(waits)
+
+
+async def test_a_decision_and_a_run_wait_for_each_other_and_not_in_a_circle(desk: Desk) -> None:
+    """Both lock entries first: neither holds the exception while it waits for the entry."""
+    (number,) = await desk.differ(1)
+    row = (await exceptions.get(desk.harness.context, number))[0].row
+    async with desk.harness.context.app.work("test") as work:
+        await matches.lock(work.db, [row.ours_id])  # as a run does that found its counterpart
+        deciding_it = asyncio.ensure_future(desk.stub.DecideExceptions(desk.decision(number)))
+        await waits_for_a_lock(desk)
+        assert await matches.end_late(work.db, [row.ours_id], [0]) == 1
+        move = matches.Move(row.ours_id, EntryStatus.MATCHED, row.ours_id, MatchRule.OUR_NO)
+        await matches.move(work.db, [move])
+    assert await refused(deciding_it) == "EXCEPTION_DECIDED"
+    assert (await desk.get(number)).exception.status == pb.EXCEPTION_STATUS_LATE
+
+
+async def test_runs_lock_exceptions_in_the_order_in_which_persons_do(desk: Desk) -> None:
+    first, second = await desk.differ()
+    context = desk.harness.context
+    ours = {one: (await exceptions.get(context, one))[0].row.ours_id for one in (first, second)}
+    assert first < second
+
+    async def late() -> int:
+        async with context.app.work("test") as work:
+            return await matches.end_late(work.db, [ours[second], ours[first]], [0, 0])
+
+    async with context.app.work("test") as work:
+        await store.lock(work.db, [first])
+        ending = asyncio.ensure_future(late())
+        await waits_for_a_lock(desk)
+        await store.lock(work.db, [second])
+    assert await ending == 2
+
+
+async def test_a_correction_waits_for_a_decision_and_not_in_a_circle(desk: Desk) -> None:
+    at = desk.at
+    await desk.books.traded(desk.source, DAY, [delivery(at, DAY)])
+    wrong = await desk.books.imported(desk.source, file(line(at), line(at + 1), line(at + 2)))
+    await desk.books.quiet(desk.source)
+    numbers = sorted(one.exception_id for one in await desk.listed())
+    context = desk.harness.context
+
+    async def part() -> None:
+        async with context.app.work("test") as work:
+            await matches.part(work.db, wrong.statement_id)
+
+    async with context.app.work("test") as work:
+        await store.lock_entries(work.db, numbers[:1])
+        parting = asyncio.ensure_future(part())
+        await waits_for_a_lock(desk)
+        await store.lock(work.db, numbers)
+    await parting
+    assert {(await desk.get(one)).exception.status for one in numbers} == {pb.EXCEPTION_STATUS_VOID}
 
 
 @pytest.mark.parametrize(

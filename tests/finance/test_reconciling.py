@@ -8,6 +8,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import duckdb
 import pytest
 from grpc import aio
 from typer.testing import CliRunner
@@ -15,8 +16,12 @@ from typer.testing import CliRunner
 from shoudan.finance.v1 import reconcile_service_pb2 as pb
 from shoudan_fakes.statements import Error, Supplier
 from shoudan_finance import reconcile_commands, reconciling
-from shoudan_finance.states import ExceptionKind
-from shoudan_finance.store import matches
+from shoudan_finance.kinds import RECONCILE, Reconcile
+from shoudan_finance.matching import Join
+from shoudan_finance.states import ExceptionKind, MatchRule, RunEvent, RunStatus
+from shoudan_finance.store import entries, matches, runs
+from shoudan_finance.store.runs import Counts
+from shoudan_kit.tasks.kinds import Task
 from tests.finance.books import TODAY, Books, Difference, delivery, noon
 from tests.finance.harness import FinanceHarness
 from tests.finance.test_day_books import refused
@@ -123,6 +128,48 @@ async def test_what_is_not_due_is_awaited_and_a_day_without_statement_is_counted
     assert (await books.open("bare"), run.awaiting, run.uncovered) == ([], 1, 1)
 
 
+async def test_what_has_the_number_we_gave_or_only_an_account_a_face_and_a_time_is_matched(
+    books: Books,
+) -> None:
+    own = [
+        delivery(one, DAY, sent_no=7000 + one, account="138 0013 8000" if one == 171 else "a@b.cn")
+        for one in (171, 172, 173)
+    ]
+    await books.traded("named", DAY, own)
+    by_account = f",,,8613800138000,98,98.00,{DAY} 12:05:00,发货,成功"
+    other = f",,,13800138001,98,98.00,{DAY} 12:05:00,发货,成功"
+    sent = f"7173,,,,,98.00,{DAY} 12:00:00,发货,成功"
+    await books.imported("named", file(by_account, other, sent))
+    await books.quiet("named")
+    rows = await books.harness.sql(
+        "SELECT trade_no, status, rule, account FROM entry WHERE source = 'named' AND book = 1"
+        " ORDER BY trade_no"
+    )
+    assert [tuple(row)[:3] for row in rows] == [
+        (171, 30, MatchRule.ACCOUNT),
+        (172, 20, MatchRule.NONE),
+        (173, 30, MatchRule.OUR_NO),
+    ]
+    assert [row[3].partition("~")[0] for row in rows] == ["138****00", "****", "****"]
+    theirs = await books.harness.sql(
+        "SELECT account FROM entry WHERE source = 'named' AND book = 2 AND account <> ''"
+    )
+    assert rows[0][3] in {row[0] for row in theirs}
+    assert not [row[0] for row in theirs if "13800" in row[0]]
+
+
+async def test_accounts_of_the_release_before_are_hidden(books: Books) -> None:
+    await books.imported("clear", file(f"S1,,,13900139000,,98.00,{DAY} 12:00:00,发货,成功"))
+    await books.quiet("clear")
+    (hidden,) = await books.harness.sql("SELECT account FROM entry WHERE source = 'clear'")
+    await books.harness.sql("UPDATE entry SET account = '13900139000' WHERE source = 'clear'")
+    async with books.harness.context.app.work("test") as work:
+        assert await entries.hide(work.db, books.harness.context.accounts, 10) == 1
+        assert await entries.hide(work.db, books.harness.context.accounts, 10) == 0
+    (again,) = await books.harness.sql("SELECT account FROM entry WHERE source = 'clear'")
+    assert (again[0], hidden[0][:9]) == (hidden[0], "139****00")
+
+
 async def test_a_corrected_statement_takes_its_matches_and_exceptions_with_it(books: Books) -> None:
     await books.traded("fixed", DAY, [delivery(41, DAY), delivery(42, DAY)])
     wrong = await books.imported("fixed", file(line(41), line(42, 1 * YUAN), line(43)))
@@ -218,7 +265,7 @@ async def test_a_run_that_dies_loses_nothing_and_matches_nothing_twice(
     one = await reconciling.get(books.harness.context, run.run_id)
     while True:  # as its task does, at once
         try:
-            await reconciling.reconcile(books.harness.context, one)
+            await reconciling.reconcile(books.harness.context, one, Counts())
             break
         except ConnectionResetError:
             continue
@@ -236,14 +283,104 @@ async def test_a_run_that_dies_loses_nothing_and_matches_nothing_twice(
     assert pairs[0][0] == 18
 
 
+async def test_a_run_that_cannot_be_made_ends_as_failed_with_its_reason_and_the_next_one_does_it(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await books.traded("fails", DAY, [delivery(85, DAY), delivery(86, DAY)])
+    context = books.harness.context
+
+    def too_large(_: Any) -> None:
+        raise duckdb.OutOfMemoryException("of what it said nothing is shown: 13800138000")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Join, "run", too_large)
+        await books.imported("fails", file(line(85)))
+        await books.quiet("fails")
+    (failed,) = (await books.stub.ListRuns(pb.ListRunsRequest(source="fails"))).runs
+    assert (failed.status, failed.what) == (
+        pb.RUN_STATUS_FAILED,
+        "OutOfMemoryException at the 1. attempt",
+    )
+    assert failed.HasField("end_time")
+    event = await books.harness.sql(
+        "SELECT text FROM event WHERE subject = 'shoudan.events.finance.reconcile.failed'"
+    )
+    assert [row[0] for row in event] == ["fails: OutOfMemoryException at the 1. attempt"]
+    environ = {"SHOUDAN_FINANCE_TARGET": f"127.0.0.1:{books.harness.process.port}"}
+    args = (reconcile_commands.app, ["runs", "--source", "fails"])
+    listed = await asyncio.to_thread(CliRunner().invoke, *args, env=environ)
+    assert "failed: OutOfMemoryException at the 1. attempt: 0 matched" in listed.output
+
+    async def waiting() -> tuple[int, bool]:
+        async with context.app.db.connect() as db:
+            found = await runs.failed_sources(db, 0, 10)
+            return found, await runs.ran_within(db, "fails", reconciling.AGAIN_S)
+
+    assert await waiting() == (1, False)  # so that the next look asks for another run
+    again = await books.run("fails")
+    assert (again.status, again.matched, again.longs) == (pb.RUN_STATUS_DONE, 1, 1)
+    assert await waiting() == (0, True)
+
+
+async def test_a_run_comes_again_while_its_database_is_away_but_not_for_ever(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, run_id = books.harness.context, 0
+    async with context.app.work("test") as work:
+        run_id = context.app.ids.next()
+        await runs.add(work.db, run_id, "away", "")
+
+    async def away(*_: Any) -> None:
+        raise ConnectionResetError
+
+    monkeypatch.setattr(reconciling, "reconcile", away)
+    task = Task(
+        1, RECONCILE, Reconcile(run_id), "q", str(run_id), reconciling.TRIES_MAX - 1, noon(TODAY)
+    )
+    with pytest.raises(ConnectionResetError):
+        await reconciling.run(context, task)
+    assert (await reconciling.get(context, run_id)).status is RunStatus.WAITING
+    task.count += 1
+    await reconciling.run(context, task)
+    failed = await reconciling.get(context, run_id)
+    assert (failed.status, failed.what) == (
+        RunStatus.FAILED,
+        "ConnectionResetError at the 20. attempt",
+    )
+
+
+async def test_the_sources_whose_run_failed_are_counted(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = books.harness.context
+    async with context.app.work("test") as work:
+        for source in ("worse", "worse", "bad"):
+            run_id = context.app.ids.next()
+            await runs.add(work.db, run_id, source, "")
+            await runs.end(work.db, run_id, RunEvent.FAILED, Counts(), "why")
+
+    async def rest(_: float) -> None:
+        raise Rested
+
+    before = await books.harness.sql("SELECT count(DISTINCT source) FROM reconcile_run"
+        " WHERE status = 80")  # fmt: skip
+    counted = list[float]()
+    monkeypatch.setattr(reconciling, "FAILED", lambda: SimpleNamespace(set=counted.append))
+    monkeypatch.setattr(reconciling, "asyncio", SimpleNamespace(sleep=rest))
+    with pytest.raises(Rested):
+        await reconciling.watch_forever(context)
+    assert counted[0] >= 2
+    assert counted[0] <= before[0][0]
+
+
 async def test_two_runs_at_once_find_everything_once(books: Books) -> None:
     await books.traded("twice", DAY, [delivery(one, DAY) for one in range(100, 150)])
     await books.imported("twice", file(*(line(one) for one in range(102, 152))))
-    runs = await asyncio.gather(*(books.run("twice") for _ in range(3)))
+    made = await asyncio.gather(*(books.run("twice") for _ in range(3)))
     await books.quiet("twice")
     assert len(await books.open("twice")) == 4
     assert await books.statuses("twice") == {30: 96, 20: 4}
-    assert {one.status for one in runs} == {pb.RUN_STATUS_DONE}
+    assert {one.status for one in made} == {pb.RUN_STATUS_DONE}
 
 
 async def test_a_source_without_statements_has_a_run_that_finds_nothing(books: Books) -> None:
@@ -277,7 +414,9 @@ async def test_every_source_is_looked_at_once_a_day(
     for _ in range(2):
         with monkeypatch.context() as patched:
             patched.setattr(
-                reconciling, "asyncio", SimpleNamespace(sleep=rest, to_thread=asyncio.to_thread)
+                reconciling,
+                "asyncio",
+                SimpleNamespace(sleep=rest, to_thread=asyncio.to_thread, gather=asyncio.gather),
             )
             with pytest.raises(Rested):
                 await reconciling.reconcile_forever(books.harness.context)
@@ -298,8 +437,8 @@ async def test_the_commands_run_list_and_show(books: Books) -> None:
         assert done.exit_code == 0, done.output
         return done.output
 
-    made = await said("run", "cli")
-    assert "done: 0 matched, 0 exceptions, 0 awaited" in made
+    done = (await said("run", "cli")).splitlines()
+    (made,) = [one for one in done if "done: 0 matched, 0 exceptions, 0 awaited" in one]
     assert "1 matched" in (await said("runs", "--source", "cli")).splitlines()[-1]
     assert "awaiting 在途: 0" in await said("show", made.split()[0])
 
@@ -320,6 +459,8 @@ async def test_a_month_of_a_supplier_that_errs_every_documented_way(books: Books
                 gives_back=one % 9 == 0,
                 failed=one % 7 == 0,
                 end_time=noon(day) + timedelta(minutes=17 * one - 693),  # 00:27 to 23:58
+                sent_no=5_000_000 + 100 * at + one,
+                account=f"138001{one % 9}{at:02}{one:02}",
             )
             for one in range(84)
         ]
@@ -347,3 +488,9 @@ async def test_a_month_of_a_supplier_that_errs_every_documented_way(books: Books
     assert found == sorted(wanted, key=lambda one: (one.kind, one.their_no, one.number))
     statuses = await books.statuses("month")
     assert statuses.get(10, 0) == 0
+    rules = dict(await books.harness.sql("SELECT rule, count(*) FROM entry WHERE source = 'month'"
+        " AND book = 1 GROUP BY rule"))  # fmt: skip
+    assert rules[int(MatchRule.ACCOUNT)] == month.numberless > 20
+    assert rules[int(MatchRule.OUR_NO)] > rules[int(MatchRule.THEIR_NO)] > 100
+    accounts = await books.harness.sql("SELECT account FROM entry WHERE source = 'month'")
+    assert not [row[0] for row in accounts if "138001" in row[0]]

@@ -79,8 +79,9 @@ async def refused(call: Any) -> str:
 
 
 async def test_a_day_agrees_when_the_ledger_moved_what_each_trade_says(
-    harness: FinanceHarness,
+    harness: FinanceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(trade_books, "AWAY_S", 0.05)
     await accounts(harness, "down", "d1")
     await accounts(harness, "up", "u1")
     day = await next_day(harness)
@@ -101,8 +102,12 @@ async def test_a_day_agrees_when_the_ledger_moved_what_each_trade_says(
         await move(harness, "up", "u1", group, micros, number=str(delivery), about=DELIVERY)
     harness.orders.add(day, RETURN, return_, up_channel_no="u1", amount_micros=16 * YUAN)
     await back(harness, "up", "u1", 16 * YUAN, str(return_), delivery)
+    harness.deliveries.numbers[str(delivery)] = ("880001", "13800138000")
+    harness.deliveries.away = True  # a day waits for what delivery alone knows
     assert await harness.close_day() == day
     await harness.completed(day)
+    await harness.agreed(day, FILLING)
+    harness.deliveries.away = False
     found = await harness.agreed(day)
     assert (found.trades, found.apart, found.what) == (6, 0, "")
     given = {one.number: one for one in harness.orders.trades[day.isoformat()]}
@@ -110,7 +115,9 @@ async def test_a_day_agrees_when_the_ledger_moved_what_each_trade_says(
     assert [one.number for one in ours] == sorted(given)
     for one in ours:
         theirs = given[one.number]
-        for name in (f.name for f in pb.TradeFact.DESCRIPTOR.fields):
+        own = ("880001", "138****00") if one.number == delivery else ("", "")
+        assert (one.supplier_no, one.account) == own
+        for name in {f.name for f in pb.TradeFact.DESCRIPTOR.fields} - {"supplier_no", "account"}:
             assert getattr(one, name) == getattr(theirs, name), name
     assert await harness.trades(day, after_number=ours[2].number) == ours[3:]
     shown = await harness.run("trade-day", str(day))

@@ -308,6 +308,14 @@ ALERTS: Final = (
         (("shoudan_finance_day_incomplete_seconds", "4000x60"),),
     ),
     Alert(
+        "ReconcileRunFailed",
+        "max(shoudan_finance_sources_failed) > 0",
+        10,
+        "message",
+        "A run of the reconciliation failed, and none after it has reconciled its source.",
+        (("shoudan_finance_sources_failed", "1x60"),),
+    ),
+    Alert(
         "HeadsNotLogged",
         "time() - min(shoudan_ledger_heads_logged_timestamp_seconds) > 60",
         1,

@@ -36,13 +36,14 @@ from shoudan_delivery.store.rows import (
 )
 from shoudan_delivery.store.suppliers import DeliveryFilter
 from shoudan_delivery.suppliers import Suppliers
+from shoudan_kit import log
 from shoudan_kit.db.errors import away
 from shoudan_kit.db.pool import retry
 from shoudan_kit.db.text_statements import holdable
 from shoudan_kit.ids import IdMaker
 from shoudan_kit.rpc.shard_router import ShardAway
 from shoudan_kit.rpc.shielded import shielded
-from shoudan_kit.secrets.sealing import SealedColumn
+from shoudan_kit.secrets.sealing import SealedColumn, Unsealable
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 TASK_DELIVERIES_MAX = 200
@@ -51,6 +52,7 @@ CLASSES = frozenset(ServiceClass)
 GRACE_S = 3_600
 
 _params = msgspec.json.Decoder(dict[str, str]).decode
+_log = log.get_logger("delivery")
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,24 @@ async def _find(db: AsyncConnection, keys: Sequence[Key]) -> list[Delivery | Del
     ]
     found = await store.by_key(db, asked) if asked else {}
     return [found.get(key) or DeliveryNotFound(key.coop_order_id) for key in keys]
+
+
+async def supplier_numbers(context: Context, keys: Sequence[Key]) -> list[tuple[int, str]]:
+    """The number that the supplier was sent and the account, in the order asked; 0 for what is not known."""
+    owners = [(key.coop_id, key.coop_order_id) for key in keys]
+    asked = [owner for owner in owners if holdable(owner)]
+    async with context.app.db.connect() as db:
+        found = await store.supplier_numbers(db, asked) if asked else {}
+    return [_opened(context, *found.get(owner, (0, ""))) for owner in owners]
+
+
+def _opened(context: Context, order_no: int, stored: str) -> tuple[int, str]:
+    """An account that no key opens is as one that was erased: it may not hold up a day of the books."""
+    try:
+        return order_no, context.accounts.open(order_no, stored)
+    except Unsealable:
+        _log.error("account_not_opened", order_no=order_no)
+        return order_no, ""
 
 
 async def _find_one(db: AsyncConnection, key: Key) -> Delivery:

@@ -25,10 +25,12 @@ from shoudan_finance import (
     statement_imports,
     templates,
 )
+from shoudan_finance.accounts import Accounts
 from shoudan_finance.alert_senders import Senders
 from shoudan_finance.alert_targets import TargetWrong
 from shoudan_finance.config import FinanceSettings
 from shoudan_finance.context import Context
+from shoudan_finance.delivery_client import DeliveryClient
 from shoudan_finance.order_client import OrderClient
 from shoudan_finance.pay_client import PayClient
 from shoudan_finance.rpc.alerts import AlertServicer
@@ -57,7 +59,8 @@ async def start(app: App[FinanceSettings]) -> Running:
     settings = app.settings
     pay = PayClient(app.channel("pay"), call_s=settings.pay_call_s, export_s=settings.pay_export_s)
     order = OrderClient(app.channel("order"), call_s=settings.order_call_s)
-    context = _context(app, pay, order)
+    delivery = DeliveryClient(app.channel("delivery"), call_s=settings.delivery_call_s)
+    context = _context(app, pay, order, delivery)
     statements = StatementServicer(context)
     return Running(
         context=context,
@@ -83,14 +86,18 @@ async def start(app: App[FinanceSettings]) -> Running:
     )
 
 
-def _context(app: App[FinanceSettings], pay: PayClient, order: OrderClient) -> Context:
+def _context(
+    app: App[FinanceSettings], pay: PayClient, order: OrderClient, delivery: DeliveryClient
+) -> Context:
     settings = app.settings
     found, places = _templates(settings)
     try:
         targets = alert_targets.load(settings.alert_targets)
     except TargetWrong as error:
         raise ConfigError("finance", [f"alert_targets: {error}"]) from None
-    return Context(app, pay, order, found, targets, Senders(app.clock), places)
+    accounts = Accounts(settings.account_key())
+    senders = Senders(app.clock)
+    return Context(app, pay, order, delivery, accounts, found, targets, senders, places)
 
 
 def _templates(
@@ -109,6 +116,7 @@ def _background(context: Context) -> tuple[Callable[[], Awaitable[None]], ...]:
         day_books.watch_forever,
         statement_imports.forget_forever,
         reconciling.reconcile_forever,
+        reconciling.watch_forever,
         fetching.fetch_forever,
     )
     followed = (day_books.heed_events, alerts.heed_events)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field
 
-from shoudan_kit.config import Port, Seconds
+from shoudan_kit.config import Port, Seconds, Secret
 from shoudan_kit.proposals.settings import TwoPersonsSettings
 from shoudan_kit.rpc.address import address
+from shoudan_kit.seal_keys import key_of
+from shoudan_kit.secrets.sealing_settings import DEMO_INDEX_KEY
 
 
 class FinanceSettings(TwoPersonsSettings):
@@ -29,6 +32,15 @@ class FinanceSettings(TwoPersonsSettings):
     )
     order_target: str = address("order", 50051)
     order_call_s: Seconds = Field(30, description="Seconds one page of the order service may take.")
+    delivery_target: str = address("delivery", 50053)
+    delivery_call_s: Seconds = Field(
+        10, description="Seconds one call of the delivery service may take."
+    )
+    index_key: Secret = Field(
+        Secret(""),
+        description="Key of the digests that recharge accounts are compared by, base64 of 32 bytes. Without it "
+        "the books keep no account in prod, and none is matched by; elsewhere the demo's is used.",
+    )
     trade_ident: str = Field(
         "oms",
         description="System the channels' ledger accounts belong to, as the order service posts them.",
@@ -107,3 +119,20 @@ class FinanceSettings(TwoPersonsSettings):
         le=9999,
         description="Undecided exceptions of a period, and of before it, with which it may be closed.",
     )
+
+    def cross_check(self) -> Iterator[str]:
+        """The key can be read, and prod has one of its own."""
+        yield from super().cross_check()
+        try:
+            self.account_key()
+        except ValueError as error:
+            yield f"index_key: {error}"
+        if self.profile == "prod" and self.index_key.reveal() == DEMO_INDEX_KEY:
+            yield "index_key: the demo's key must not be used in the prod profile"
+
+    def account_key(self) -> bytes | None:
+        """What accounts are hidden under; None in prod without a key. Raises ValueError."""
+        given = self.index_key.reveal()
+        if not given and self.profile == "prod":
+            return None
+        return key_of(given or DEMO_INDEX_KEY)

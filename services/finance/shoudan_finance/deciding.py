@@ -71,6 +71,7 @@ async def decide_in(
     """Decide inside a transaction. Refuses FieldInvalid, ExceptionNotFound, ExceptionDecided."""
     decided = [_decided(one) for one in request.items]
     numbers = exceptions.checked([one.exception_id for one in decided])
+    await store.lock_entries(work.db, numbers)
     rows = await exceptions.locked(work, numbers, ExceptionEvent.DECIDED)
     entries = [number for row in rows for number in (row.ours_id, row.theirs_id)]
     await store.decide(work.db, decided, entries, request.by)
@@ -131,6 +132,7 @@ async def _booked(
 ) -> None:
     number = row.exception_id
     if refusal:
+        await store.lock_entries(work.db, [number])
         if await store.refused(work.db, number, (row.ours_id, row.theirs_id)):
             await exceptions.noted(context, work, [number], NoteKind.REFUSED, refusal[:1024], "")
     elif await store.booked(work.db, number, record_id):

@@ -23,6 +23,7 @@ class Line:
     amount_micros: int
     outcome: Outcome
     happen_time: datetime
+    trade_no: int = 0  # of ours
 
     @property
     def content(self) -> str:

@@ -16,6 +16,7 @@ DIFFERS: Final = "shoudan.events.finance.day.differs"
 IMPORTED: Final = "shoudan.events.finance.statement.imported"
 BILL_READY: Final = "shoudan.events.finance.bill.ready"
 RECONCILED: Final = "shoudan.events.finance.reconcile.done"
+RECONCILE_FAILED: Final = "shoudan.events.finance.reconcile.failed"
 
 
 def completed(work: UnitOfWork, day: Day, digest: bytes) -> None:
@@ -78,3 +79,10 @@ def reconciled(work: UnitOfWork, one: Run, counts: Counts) -> None:
     new = sum((counts.longs, counts.shorts, counts.amounts, counts.outcomes, counts.settlements))
     text = f"{one.source}: {counts.matched} matched, {new} exceptions, {counts.awaiting} awaited"
     work.events.add(RECONCILED, key=f"run-{one.run_id}", body=body, text=text)
+
+
+def reconcile_failed(work: UnitOfWork, one: Run, what: str) -> None:
+    """A run of the reconciliation could not be made."""
+    body = events_pb2.ReconcileFailed(run_id=one.run_id, source=one.source, what=what)
+    text = f"{one.source}: {what}"
+    work.events.add(RECONCILE_FAILED, key=f"run-{one.run_id}", body=body, text=text)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Final
 
+from shoudan_finance.accounts import MARK
 from shoudan_finance.context import Context
 from shoudan_finance.refusals import (
     DisputeNotFound,
@@ -65,7 +66,10 @@ class Shown:
         return [
             name
             for name in COMPARED
-            if getattr(theirs, name) and getattr(ours, name) != getattr(theirs, name)
+            if getattr(theirs, name)
+            and getattr(ours, name) != getattr(theirs, name)
+            # What they show of an account says nothing of the rest.
+            and (name != "account" or MARK in theirs.account)
         ]
 
 

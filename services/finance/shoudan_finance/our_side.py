@@ -24,7 +24,7 @@ _KINDS: Final = {3: EntryKind.DELIVERY, 4: EntryKind.RETURN}
 
 async def take_day(context: Context, source: str, day: date) -> int:
     """Make entries of a day's trades with a supplier; how many there are. A repeat adds nothing."""
-    after, count, digests = _BEGINNING, 0, Digests()
+    after, count, digests = _BEGINNING, 0, Digests(context.accounts)
     while True:
         async with context.app.work("finance.our_side") as work:
             found = await trades.of_channel(
@@ -48,14 +48,15 @@ def _lines(source: str, found: Sequence[Trade]) -> list[Line]:
             row_no=0,
             source=source,
             kind=_KINDS[one.kind],
-            our_no=str(one.number),
+            our_no=one.supplier_no or str(one.number),
             their_no=one.their_no[:64],
             settle_no="",
-            account="",
+            account=one.account,
             face_micros=one.face_micros,
             amount_micros=-one.amount_micros if one.kind == 3 else one.amount_micros,
             outcome=Outcome.FAILED if one.result == FAILED else Outcome.SUCCESS,
             happen_time=one.end_time,
+            trade_no=one.number,
         )
         for one in found
     ]

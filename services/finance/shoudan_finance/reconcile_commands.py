@@ -52,7 +52,7 @@ def run(
     wait_s: Annotated[int, typer.Option(help="Seconds to wait for its end.", min=0)] = 600,
     target: Target = DEFAULT_TARGET,
 ) -> None:
-    """Match what a source has open. Exit code 1 when the run has not ended in time."""
+    """Match what a source has open. Exit code 1 when the run failed or has not ended in time."""
     found = _run(target, lambda stub: _ended(stub, source, wait_s))
     _show(found)
     if found.status != pb.RUN_STATUS_DONE:
@@ -97,7 +97,8 @@ def _line(one: pb.Run) -> str:
     new = one.longs + one.shorts + one.amounts + one.outcomes + one.settlements
     found = f"{one.matched} matched, {new} exceptions, {one.awaiting} awaited"
     when = beijing(one.create_time.ToDatetime(UTC))
-    return f"{one.run_id} {one.source} {when}: {word}: {found}"
+    why = f": {one.what}" if one.what else ""
+    return f"{one.run_id} {one.source} {when}: {word}{why}: {found}"
 
 
 def _show(one: pb.Run) -> None:
@@ -105,8 +106,6 @@ def _show(one: pb.Run) -> None:
     typer.echo(f"  looked at {one.ours} of ours, {one.theirs} of theirs")
     for name, word in WORDS:
         typer.echo(f"  {name} {word}: {getattr(one, name)}")
-    if one.what:
-        typer.echo(f"  failed: {one.what}")
 
 
 def _run(target: str, ask: Callable[[Any], Awaitable[T]]) -> T:

@@ -24,11 +24,12 @@ from shoudan_finance.states import (
 )
 from shoudan_finance.store import matches, runs, statements
 from shoudan_finance.store.matches import Move, NewException, Settlement
+from shoudan_finance.store.movements import day_number
 from shoudan_finance.store.runs import Counts, Covered, Day, Run
 from shoudan_finance.templates import Template
-from shoudan_kit import log
+from shoudan_kit import log, metrics
 from shoudan_kit.clock import BEIJING
-from shoudan_kit.db.errors import survived
+from shoudan_kit.db.errors import away, describe, survived
 from shoudan_kit.db.pages import ID_MAX
 from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
@@ -41,6 +42,9 @@ SETTLEMENTS_MAX: Final = 500
 SOURCES_MAX: Final = 10_000
 ARM_EVERY_S: Final = 3_600.0
 AGAIN_S: Final = 20 * 3_600  # what is due is looked for once a day
+TRIES_MAX: Final = 20  # of a run while its database is away, with growing waits: some minutes
+WATCH_EVERY_S: Final = 60.0
+FAILED_DAYS: Final = 8  # a source that is not reconciled for longer is seen in what is not covered
 ONE_DAY: Final = timedelta(days=1)
 COUNTED: Final = {
     ExceptionKind.LONG: "longs",
@@ -50,6 +54,11 @@ COUNTED: Final = {
     ExceptionKind.SETTLEMENT: "settlements",
 }
 _PLAIN: Final = Template(name="plain", columns={})
+
+FAILED: Final = metrics.gauge(
+    "finance_sources_failed",
+    "Sources whose run of the reconciliation failed, and which no later run has reconciled.",
+)
 
 _log = log.get_logger("finance")
 
@@ -88,20 +97,48 @@ async def reconcile_forever(context: Context) -> None:
 async def run(context: Context, task: Task[Reconcile]) -> None:
     """Make a run."""
     one = await get(context, task.payload.run_id)
-    if one.status is RunStatus.WAITING:
-        counts = await reconcile(context, one)
-        async with context.app.work("finance.run_done") as work:
-            if await runs.end(work.db, one.run_id, RunEvent.ENDED, counts):
-                events.reconciled(work, one, counts)
+    if one.status is not RunStatus.WAITING:
+        async with context.app.work("finance.run_was_done") as work:
             work.tasks.finish(task)
         return
-    async with context.app.work("finance.run_was_done") as work:
+    counts = Counts()
+    (error,) = await asyncio.gather(reconcile(context, one, counts), return_exceptions=True)
+    if isinstance(error, BaseException):
+        await _failed(context, task, one, counts, error)
+        return
+    async with context.app.work("finance.run_done") as work:
+        if await runs.end(work.db, one.run_id, RunEvent.ENDED, counts):
+            events.reconciled(work, one, counts)
         work.tasks.finish(task)
 
 
-async def reconcile(context: Context, one: Run) -> Counts:
-    """Match what a source has open; what was found."""
-    counts = Counts()
+async def _failed(
+    context: Context, task: Task[Reconcile], one: Run, counts: Counts, error: BaseException
+) -> None:
+    """End a run that cannot be made; one that the database did not let happen comes again some times."""
+    if not isinstance(error, Exception) or (away(error) and task.count < TRIES_MAX):
+        raise error
+    what = f"{describe(error)} at the {task.count}. attempt"
+    async with context.app.work("finance.run_failed") as work:
+        if await runs.end(work.db, one.run_id, RunEvent.FAILED, counts, what):
+            events.reconcile_failed(work, one, what)
+        work.tasks.finish(task)
+    _log.error("run_failed", run_id=one.run_id, source=one.source, what=what, exc_info=error)
+
+
+async def watch_forever(context: Context) -> None:
+    """Count the sources that wait for a run which does not fail."""
+    while True:
+        with survived(_log, "failed_runs_not_counted"):
+            today = context.app.clock.now().astimezone(BEIJING).date()
+            async with context.app.db.connect() as db:
+                since = day_number(today - FAILED_DAYS * ONE_DAY)
+                FAILED().set(await runs.failed_sources(db, since, SOURCES_MAX))
+        await asyncio.sleep(WATCH_EVERY_S)
+
+
+async def reconcile(context: Context, one: Run, counts: Counts) -> None:
+    """Match what a source has open; what was found is added to `counts` as it is stored."""
     async with context.app.db.connect() as db:
         covered = await runs.covered(db, one.source, ID_MAX, STATEMENTS_MAX)
     terms = await _terms(context, one.source, covered, counts)
@@ -109,7 +146,6 @@ async def reconcile(context: Context, one: Run) -> Counts:
     await _settle(context, one, terms, counts)
     async with context.app.db.connect() as db:
         counts.awaiting = await matches.waiting(db, one.source)
-    return counts
 
 
 async def _terms(
@@ -254,7 +290,9 @@ async def _settle_page(
     context: Context, work: UnitOfWork, one: Run, page: Sequence[Settlement], terms: Terms
 ) -> tuple[tuple[int, int], list[ExceptionKind]]:
     """Settle a page; how many are settled, how many exceptions ended by that, and the new ones."""
-    free = await matches.lock(work.db, [line.entry_id for line in page])
+    numbers = [line.entry_id for line in page]
+    await matches.lock_settled(work.db, one.source, numbers, [line.settle_no for line in page])
+    free = await matches.lock(work.db, numbers)
     good = [line for line in page if line.entry_id in free]
     whole = [line for line in good if _adds_up(line, terms.tolerance_micros)]
     # One of each number: the next run finds that for another one nothing is left.

@@ -40,6 +40,7 @@ PART_BYTES: Final = 2**20
 ERRORS_SHOWN: Final = 100
 PREVIEW: Final = 20
 BATCH: Final = 10_000
+HIDDEN_MAX: Final = 1000  # accounts hidden in one transaction
 FORGET_EVERY_S: Final = 3600.0
 
 _log = log.get_logger("finance")
@@ -93,6 +94,10 @@ async def forget_forever(context: Context) -> None:
         with survived(_log, "statement_parts_not_deleted"):
             async with context.app.work("finance.forget_parts") as work:
                 await statements.forget_parts(work.db)
+            while True:
+                async with context.app.work("finance.hide_accounts") as work:
+                    if await entries.hide(work.db, context.accounts, HIDDEN_MAX) < HIDDEN_MAX:
+                        break
         await asyncio.sleep(FORGET_EVERY_S)
 
 
@@ -189,7 +194,7 @@ class _Reader:
         self._rows_max = settings.statement_rows_max
         unpacked_max = settings.statement_unpacked_bytes_max
         self._reading = Reading(file, asked.template, asked.source, unpacked_max)
-        self._digests = Digests()
+        self._digests = Digests(context.accounts)
         self._days: list[date] = []
         self.errors: list[Wrong] = []
         self.error_count = self.stored = 0

@@ -151,6 +151,7 @@ class Reading:
             amount_micros=self._signed(kind, self._money("amount", values["amount"])),
             outcome=OUTCOMES[_word(values, "outcome", one.outcomes, one.outcome)],
             happen_time=self._time(values),
+            trade_no=0,
             **numbers,
         )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
@@ -30,6 +31,7 @@ AWAY_S: Final = 30.0
 SOON_S: Final = 0.01
 REFUSED_S: Final = 600.0  # the day is not over there, or its orders are archived
 PROVE_AGAIN_S: Final = 600.0
+WITH_SUPPLIERS: Final = frozenset({3, 4})  # deliveries and returns (trade.kind)
 BEFORE_ALL: Final = date(1999, 12, 31)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -66,7 +68,7 @@ async def fill(context: Context, task: Task[FillTrades]) -> None:
                 await begin_again(context, day.day)
                 task.retry_after(REFUSED_S, "order refused the day")
             else:
-                task.retry_after(AWAY_S, f"order: {error.code().name}")
+                task.retry_after(AWAY_S, f"order or delivery: {error.code().name}")
             return
     if not await prove(context, day.day):
         task.retry_after(PROVE_AGAIN_S, "trades and ledger are apart")
@@ -79,7 +81,8 @@ async def fetch(context: Context, day: TradeDay) -> bool:
     """Fetch what is missing; False when there is more. A page and where it ends are one transaction."""
     token = day.page_token
     for _ in range(RUN_MAX):
-        page, next_token = await context.order.trades(day.day, token)
+        found, next_token = await context.order.trades(day.day, token)
+        page = await _named(context, found)
         async with context.app.work("finance.trades") as work:
             added = await store.add(work.db, page)
             faults.hit("finance.trades_stored")
@@ -93,6 +96,20 @@ async def fetch(context: Context, day: TradeDay) -> bool:
             return True
         token = next_token
     return False
+
+
+async def _named(context: Context, page: Sequence[Trade]) -> list[Trade]:
+    """Trades with what their suppliers know them by, which delivery alone knows."""
+    numbers = [one.number for one in page if one.kind in WITH_SUPPLIERS]
+    owners = [(one.down_channel_no, one.number) for one in page if one.kind in WITH_SUPPLIERS]
+    known = await context.delivery.supplier_numbers(owners) if owners else []
+    names = dict(zip(numbers, known, strict=True))
+    return [
+        replace(one, supplier_no=name.order_no, account=context.accounts.hidden(name.account))
+        if (name := names.get(one.number))
+        else one
+        for one in page
+    ]
 
 
 async def begin_again(context: Context, day: date) -> None:

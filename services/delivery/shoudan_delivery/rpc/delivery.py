@@ -66,6 +66,21 @@ class DeliveryServicer(pb_grpc.DeliveryServiceServicer):
             ]
         )
 
+    async def QuerySupplierNumbers(
+        self, request: pb.QuerySupplierNumbersRequest, context: RpcContext
+    ) -> pb.QuerySupplierNumbersResponse:
+        """What suppliers know deliveries by."""
+        bounded(request.keys)
+        keys = [_key(key) for key in request.keys]
+        found = await deliveries.supplier_numbers(self._context, keys) if keys else []
+        result = pb.QuerySupplierNumbersResponse.Result
+        return pb.QuerySupplierNumbersResponse(
+            results=[
+                result(order_no=str(order_no) if order_no else "", account=account)
+                for order_no, account in found
+            ]
+        )
+
     async def AskSupplier(
         self, request: pb.AskSupplierRequest, context: RpcContext
     ) -> pb.AskSupplierResponse:

@@ -81,6 +81,21 @@ SELECT {_DELIVERY.of("gone")} FROM {unnest(**_KEY)} CROSS JOIN LATERAL (
         AND vds_archived_order.service_class = given.service_class AND {_HAS_LEFT} LIMIT 1
 ) gone
 """)
+# Of whichever class: the numbers of deliveries and of returns are from one row.
+_SUPPLIER_NUMBERS = statement(f"""
+SELECT found.coop_id, found.coop_order_id, found.order_no, found.account
+FROM {unnest(coop_id="text", coop_order_id="text")} CROSS JOIN LATERAL (
+    SELECT d.coop_id, d.coop_order_id, d.order_no, d.account FROM vds_order_info d
+    WHERE d.coop_id = given.coop_id AND d.coop_order_id = given.coop_order_id LIMIT 1
+) found
+UNION ALL
+SELECT gone.coop_id, gone.coop_order_id, gone.order_no, ''
+FROM {unnest(coop_id="text", coop_order_id="text")} CROSS JOIN LATERAL (
+    SELECT coop_id, coop_order_id, order_no FROM vds_archived_order
+    WHERE vds_archived_order.coop_id = given.coop_id
+        AND vds_archived_order.coop_order_id = given.coop_order_id AND {_HAS_LEFT} LIMIT 1
+) gone
+""")
 _BY_NO = statement(f"""
 SELECT {_ROW}, {_QUERY_COUNT} FROM vds_order_info WHERE order_no = ANY(CAST(:order_nos AS bigint[]))
 UNION ALL
@@ -237,6 +252,15 @@ async def by_key(db: AsyncConnection, keys: Sequence[Key]) -> dict[Key, Delivery
     rows = await db.execute(_BY_KEY, columns(keys, *_KEY))
     found = [_delivery(row) for row in rows]
     return {Key(d.coop_id, d.coop_order_id, d.service_class): d for d in found}
+
+
+async def supplier_numbers(
+    db: AsyncConnection, owners: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], tuple[int, str]]:
+    """The number that the supplier was sent and the account as stored, by (coop_id, coop_order_id)."""
+    binds = {"coop_id": [one for one, _ in owners], "coop_order_id": [one for _, one in owners]}
+    rows = await db.execute(_SUPPLIER_NUMBERS, binds)
+    return {(row.coop_id, row.coop_order_id): (row.order_no, row.account) for row in rows}
 
 
 async def by_no(db: AsyncConnection, order_nos: Sequence[int]) -> dict[int, Delivery]:

@@ -8,6 +8,7 @@ from shoudan.finance.v1 import exception_service_pb2 as pb
 from shoudan.finance.v1 import exception_service_pb2_grpc as pb_grpc
 from shoudan.finance.v1 import statement_service_pb2 as statement_pb
 from shoudan_finance import deciding, exceptions
+from shoudan_finance.accounts import shown
 from shoudan_finance.context import Context
 from shoudan_finance.exceptions import Shown, checked
 from shoudan_finance.refusals import FieldInvalid
@@ -172,7 +173,7 @@ def _side(one: Side | None) -> statement_pb.Row | None:
         our_no=one.our_no,
         their_no=one.their_no,
         settle_no=one.settle_no,
-        account=one.account,
+        account=shown(one.account),
         face_micros=one.face_micros,
         amount_micros=one.amount_micros,
         outcome=one.outcome.name.lower(),

@@ -8,6 +8,7 @@ from typing import cast
 from shoudan.finance.v1 import trade_service_pb2 as pb
 from shoudan.finance.v1 import trade_service_pb2_grpc as grpc_pb
 from shoudan_finance import trade_books
+from shoudan_finance.accounts import shown
 from shoudan_finance.context import Context
 from shoudan_finance.rpc.reading import day_of, days_after, page_size
 from shoudan_finance.store.trades import TradeDay
@@ -42,7 +43,9 @@ class TradeServicer(grpc_pb.TradeServiceServicer):
         """The trades of a day, page by page."""
         day = day_of("day", request.day)
         async for found in trade_books.export(self._context, day, request.after_number):
-            yield pb.ExportTradesResponse(trades=[filled(pb.TradeFact, one) for one in found])
+            yield pb.ExportTradesResponse(
+                trades=[filled(pb.TradeFact, one, account=shown(one.account)) for one in found]
+            )
 
     async def RecheckTradeDay(
         self, request: pb.RecheckTradeDayRequest, context: RpcContext

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from operator import attrgetter
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_finance.accounts import Accounts
 from shoudan_finance.entries import Line
 from shoudan_finance.states import ENTRY, Book, EntryEvent, EntryKind, Outcome
 from shoudan_finance.tables import ENTRY_TABLE, LIVE
@@ -42,6 +43,7 @@ class New:
     happen_time: datetime
     day: date
     digest: bytes
+    trade_no: int
 
 
 _NEW: Final = Rows(New)
@@ -59,6 +61,15 @@ CROSS JOIN LATERAL (
         AND {ENTRY.where(EntryEvent.CORRECTED, "e.status")} LIMIT 1
 ) known
 """)
+_CLEAR = statement("""
+SELECT entry_id, account FROM entry
+WHERE account <> '' AND account NOT LIKE '%~%' AND account NOT LIKE '%*%'
+ORDER BY entry_id LIMIT :most FOR UPDATE
+""")
+_HIDE = statement(f"""
+UPDATE entry e SET account = given.account FROM {unnest(entry_id="bigint", account="text")}
+WHERE e.entry_id = given.entry_id
+""")
 _SUPERSEDE = statement(f"""
 UPDATE entry SET status = {literal(ENTRY.target(EntryEvent.CORRECTED))}
 WHERE statement_id = :statement_id AND {LIVE}
@@ -68,8 +79,14 @@ WHERE statement_id = :statement_id AND {LIVE}
 class Digests:
     """What tells the rows of one file apart: their content, and which of several alike each is."""
 
-    def __init__(self) -> None:
-        self._seen = Counter[bytes]()
+    def __init__(self, accounts: Accounts) -> None:
+        self._seen, self._accounts = Counter[bytes](), accounts
+
+    def hidden(self, line: Line) -> Line:
+        """The line as the books have it: its account could be guessed from a digest of it in clear."""
+        if not line.account:
+            return line
+        return replace(line, account=self._accounts.hidden(line.account))
 
     def of(self, line: Line) -> bytes:
         """The digest of the next line."""
@@ -103,8 +120,9 @@ def made(
             line.happen_time,
             line.happen_time.astimezone(BEIJING).date(),
             digests.of(line),
+            line.trade_no,
         )
-        for entry_id, line in zip(ids, lines, strict=True)
+        for entry_id, line in zip(ids, map(digests.hidden, lines), strict=True)
     ]
 
 
@@ -133,6 +151,16 @@ async def known(db: AsyncConnection, new: Sequence[New]) -> set[tuple[str, bytes
     """Which of them are here already: source and digest."""
     binds = columns(new, "source", "book", "digest")
     return {(row[0], row[1]) for row in await db.execute(_KNOWN, binds)}
+
+
+async def hide(db: AsyncConnection, accounts: Accounts, most: int) -> int:
+    """Hide accounts that lie in clear, of rows of the releases before; how many they were."""
+    rows = (await db.execute(_CLEAR, {"most": most})).all()
+    if rows:
+        numbers = [row.entry_id for row in rows]
+        hidden = [accounts.hidden(row.account) for row in rows]
+        await db.execute(_HIDE, {"entry_id": numbers, "account": hidden})
+    return len(rows)
 
 
 async def supersede(db: AsyncConnection, statement_id: int) -> None:

@@ -150,7 +150,19 @@ ORDER BY exception_id DESC LIMIT :most
 _SIDES = statement(f"""
 SELECT {_SIDE.of()} FROM entry WHERE entry_id = ANY(CAST(:entry_id AS bigint[]))
 """)
-# By number, so that two decisions wait for each other and never in a circle.
+# Entries before exceptions, each by number, as runs do (store/matches.py). Which entries an exception is about
+# never changes.
+_LOCK_ENTRIES = statement("""
+SELECT count(*) FROM (
+    SELECT e.entry_id FROM (
+        SELECT x.ours_id AS entry_id FROM exception x
+        WHERE x.exception_id = ANY(CAST(:exception_id AS bigint[]))
+        UNION
+        SELECT x.theirs_id FROM exception x WHERE x.exception_id = ANY(CAST(:exception_id AS bigint[]))
+    ) wanted JOIN entry e ON e.entry_id = wanted.entry_id
+    ORDER BY e.entry_id FOR UPDATE OF e
+) locked
+""")
 _LOCK = statement(f"""
 SELECT {_ROW.of()} FROM exception WHERE exception_id = ANY(CAST(:exception_id AS bigint[]))
 ORDER BY exception_id FOR UPDATE
@@ -247,6 +259,11 @@ async def lock(db: AsyncConnection, numbers: Sequence[int]) -> dict[int, Row]:
     """Exceptions by number, locked to the end of the transaction."""
     found = _ROW.all(await db.execute(_LOCK, {"exception_id": list(numbers)}))
     return {one.exception_id: one for one in found}
+
+
+async def lock_entries(db: AsyncConnection, numbers: Sequence[int]) -> None:
+    """Lock the entries that exceptions are about: before the exceptions, by who changes both."""
+    await db.execute(_LOCK_ENTRIES, {"exception_id": list(numbers)})
 
 
 async def move(db: AsyncConnection, numbers: Sequence[int], event: ExceptionEvent) -> None:

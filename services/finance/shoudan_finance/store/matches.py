@@ -1,4 +1,8 @@
-"""Statements on what a run found: entries that are one movement, and exceptions, by arrays."""
+"""Statements on what a run found: entries that are one movement, and exceptions, by arrays.
+
+Whoever changes both locks entries first, then exceptions, each by number: runs, corrections and decisions wait
+for each other, and never in a circle.
+"""
 
 from __future__ import annotations
 
@@ -88,27 +92,65 @@ FROM entry WHERE source = :source AND entry_id > :after AND {UNMATCHED} AND matc
     AND kind NOT IN ({_SUMS})
 ORDER BY entry_id LIMIT :most
 """)
-# Locked by number, so that two runs wait for each other and never in a circle.
 _LOCK = statement(f"""
 SELECT entry_id, status = {literal(EntryStatus.BROKEN)} AS broken FROM entry
 WHERE entry_id = ANY(CAST(:entry_id AS bigint[])) AND {STILL_UNMATCHED} AND match_id = 0
 ORDER BY entry_id FOR UPDATE
+""")
+# A settlement is stored in the lines that it settles, too: they are locked before any of them is changed.
+_LOCK_SETTLED = statement(f"""
+SELECT count(*) FROM (
+    SELECT e.entry_id FROM (
+        SELECT CAST(l.entry_id AS bigint) AS entry_id FROM unnest(CAST(:entry_id AS bigint[])) l(entry_id)
+        UNION
+        SELECT s.entry_id FROM entry s
+        WHERE s.source = :source AND s.settle_no = ANY(CAST(:settle_no AS text[]))
+            AND s.settle_no <> '' AND s.book = {literal(Book.THEIRS)}
+    ) wanted JOIN entry e ON e.entry_id = wanted.entry_id
+    ORDER BY e.entry_id FOR UPDATE OF e
+) locked
+""")
+_LOCK_STATEMENT = statement(f"""
+SELECT count(*) FROM (
+    SELECT e.entry_id FROM (
+        SELECT s.entry_id FROM entry s WHERE s.statement_id = :statement_id AND s.{LIVE}
+        UNION
+        SELECT s.match_id FROM entry s
+        WHERE s.statement_id = :statement_id AND s.match_id > 0 AND s.{LIVE}
+        UNION
+        SELECT s.settle_id FROM entry s
+        WHERE s.statement_id = :statement_id AND s.settle_id > 0 AND s.{LIVE}
+    ) wanted JOIN entry e ON e.entry_id = wanted.entry_id
+    ORDER BY e.entry_id FOR UPDATE OF e
+) locked
 """)
 _MOVE = statement(f"""
 UPDATE entry e SET status = given.status, match_id = given.match_id, rule = given.rule
 FROM {unnest(**types(ENTRY_TABLE, "entry_id", "status", "match_id", "rule"))}
 WHERE e.entry_id = given.entry_id
 """)
-_LATE = statement(f"""
-UPDATE exception x SET status = {literal(EXCEPTION.target(ExceptionEvent.CAME_LATE))},
-    change_time = shoudan_now(), end_time = shoudan_now()
-FROM {unnest(ours_id="bigint", theirs_id="bigint")}
+_OF_ENTRIES = statement(f"""
+SELECT x.exception_id FROM {unnest(ours_id="bigint", theirs_id="bigint")}
 CROSS JOIN LATERAL (
     SELECT e.exception_id FROM exception e
     WHERE e.ours_id = given.ours_id AND e.theirs_id = given.theirs_id AND e.{UNDECIDED} LIMIT 1
 ) found
-WHERE x.exception_id = found.exception_id AND x.{STILL_UNDECIDED}
-RETURNING x.exception_id
+JOIN exception x ON x.exception_id = found.exception_id AND x.{STILL_UNDECIDED}
+ORDER BY x.exception_id FOR UPDATE OF x
+""")
+_OF_STATEMENT = statement(f"""
+SELECT x.exception_id FROM entry gone
+CROSS JOIN LATERAL (
+    SELECT e.exception_id FROM exception e
+    WHERE e.theirs_id = gone.entry_id AND e.theirs_id > 0 AND e.{UNDECIDED} LIMIT 1
+) found
+JOIN exception x ON x.exception_id = found.exception_id AND x.{STILL_UNDECIDED}
+WHERE gone.statement_id = :statement_id AND gone.{LIVE}
+ORDER BY x.exception_id FOR UPDATE OF x
+""")
+_END = statement("""
+UPDATE exception SET status = :status, change_time = shoudan_now(), end_time = shoudan_now()
+WHERE exception_id = ANY(CAST(:exception_id AS bigint[]))
 """)
 _RAISE = statement(f"""
 INSERT INTO exception ({_NEW.of()}, status, assignee, decision, remark, decided_by, record_id,
@@ -176,17 +218,6 @@ FROM (
 ) gone
 WHERE e.entry_id = gone.settle_id AND {ENTRY.where(EntryEvent.PARTED, "e.status")}
 """)
-_VOID = statement(f"""
-UPDATE exception x SET status = {literal(EXCEPTION.target(ExceptionEvent.VOIDED))},
-    change_time = shoudan_now(), end_time = shoudan_now()
-FROM entry gone
-CROSS JOIN LATERAL (
-    SELECT e.exception_id FROM exception e
-    WHERE e.theirs_id = gone.entry_id AND e.theirs_id > 0 AND e.{UNDECIDED} LIMIT 1
-) found
-WHERE gone.statement_id = :statement_id AND gone.{LIVE}
-    AND x.exception_id = found.exception_id AND x.{STILL_UNDECIDED}
-""")
 _WAITING = statement(f"""
 SELECT count(*) FROM entry WHERE source = :source AND status = {literal(EntryStatus.WAITING)}
     AND {UNMATCHED}
@@ -205,6 +236,14 @@ async def lock(db: AsyncConnection, numbers: Sequence[int]) -> dict[int, bool]:
     return {row[0]: row[1] for row in await db.execute(_LOCK, {"entry_id": list(numbers)})}
 
 
+async def lock_settled(
+    db: AsyncConnection, source: str, numbers: Sequence[int], settle_nos: Sequence[str]
+) -> None:
+    """Lock settlements with the lines of the source that name them, by number."""
+    binds = {"entry_id": list(numbers), "source": source, "settle_no": sorted({*settle_nos})}
+    await db.execute(_LOCK_SETTLED, binds)
+
+
 async def move(db: AsyncConnection, moves: Sequence[Move]) -> None:
     """Store what becomes of locked entries."""
     await db.execute(_MOVE, columns(moves, "entry_id", "status", "match_id", "rule"))
@@ -213,7 +252,15 @@ async def move(db: AsyncConnection, moves: Sequence[Move]) -> None:
 async def end_late(db: AsyncConnection, ours: Sequence[int], theirs: Sequence[int]) -> int:
     """End exceptions about entries that were alone: pairs of numbers, one of each is 0. How many ended."""
     binds = {"ours_id": list(ours), "theirs_id": list(theirs)}
-    return len((await db.execute(_LATE, binds)).all())
+    found = list((await db.execute(_OF_ENTRIES, binds)).scalars())
+    await _end(db, found, ExceptionEvent.CAME_LATE)
+    return len(found)
+
+
+async def _end(db: AsyncConnection, locked: Sequence[int], event: ExceptionEvent) -> None:
+    if locked:
+        binds = {"exception_id": list(locked), "status": EXCEPTION.target(event)}
+        await db.execute(_END, binds)
 
 
 async def raise_exceptions(db: AsyncConnection, new: Sequence[NewException]) -> list[ExceptionKind]:
@@ -242,8 +289,11 @@ async def settle(db: AsyncConnection, source: str, done: Sequence[Settlement]) -
 async def part(db: AsyncConnection, statement_id: int) -> None:
     """The rows of a statement will count no more: what was matched with them waits again."""
     binds = {"statement_id": statement_id}
-    for one in (_PART, _UNSETTLE, _VOID):
+    await db.execute(_LOCK_STATEMENT, binds)
+    for one in (_PART, _UNSETTLE):
         await db.execute(one, binds)
+    found = list((await db.execute(_OF_STATEMENT, binds)).scalars())
+    await _end(db, found, ExceptionEvent.VOIDED)
 
 
 async def waiting(db: AsyncConnection, source: str) -> int:

@@ -122,9 +122,20 @@ VALUES (:source, CAST(:day AS date), :entries, shoudan_now()) ON CONFLICT DO NOT
 _SOURCES = statement("""
 SELECT s.source FROM statement s WHERE s.source > :after ORDER BY s.source LIMIT 1
 """)
-_LAST = statement("""
+# One that failed is no run: the next look asks for another one.
+_LAST = statement(f"""
 SELECT create_time > shoudan_now() - CAST(:every_s AS integer) * interval '1 second'
+    AND status <> {literal(RunStatus.FAILED)}
 FROM reconcile_run WHERE source = :source ORDER BY run_id DESC LIMIT 1
+""")
+_FAILED_SOURCES = statement(f"""
+SELECT count(*) FROM (
+    SELECT DISTINCT f.source FROM reconcile_run f
+    WHERE f.status = {literal(RunStatus.FAILED)} AND f.run_id > :since AND NOT EXISTS (
+        SELECT FROM reconcile_run n WHERE n.source = f.source AND n.run_id > f.run_id
+            AND n.status = {literal(RunStatus.DONE)})
+    LIMIT :most
+) failed
 """)
 
 
@@ -192,5 +203,11 @@ async def sources(db: AsyncConnection, most: int) -> Sequence[str]:
 
 
 async def ran_within(db: AsyncConnection, source: str, every_s: int) -> bool:
-    """Whether a run of the source began in these seconds."""
+    """Whether a run of the source began in these seconds, and has not failed."""
     return bool((await db.execute(_LAST, {"source": source, "every_s": every_s})).scalar())
+
+
+async def failed_sources(db: AsyncConnection, since: int, most: int) -> int:
+    """Sources with a run behind a number that failed and none after it that ended; at most `most`."""
+    binds = {"since": since, "most": most}
+    return (await db.execute(_FAILED_SOURCES, binds)).scalar_one()

@@ -58,6 +58,8 @@ class Trade:
     service_micros: int
     fee_micros: int
     end_time: datetime
+    supplier_no: str = ""
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True)

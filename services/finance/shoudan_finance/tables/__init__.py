@@ -180,6 +180,18 @@ TRADE: Final = Table(
     column("invoice_type", SmallInteger, "开票方式: 0 不限制 1 不开发票 2 需要发票"),
     column("face_micros", BigInteger, "面值, 10^-6 元"),
     column("num", BigInteger, "数量"),
+    column(
+        "supplier_no",
+        String(64),
+        "发货编号: the number that the supplier was sent; empty of others",
+        server_default=text("''"),
+    ),
+    column(
+        "account",
+        String(64),
+        "充值账号 as far as it is shown, ~, keyed digest; empty of others",
+        server_default=text("''"),
+    ),
     column("result", SmallInteger, "0 成功 90 失败 91 部分成功"),
     column("done_face_micros", BigInteger, "成功面值, 10^-6 元"),
     column("amount_micros", BigInteger, "sale, or cost of a delivery or return, 10^-6 元"),
@@ -280,7 +292,7 @@ ENTRY_TABLE: Final = Table(
     column("our_no", String(64), "our number"),
     column("their_no", String(64), "their number"),
     column("settle_no", String(64), "the settlement it belongs to"),
-    column("account", String(64), "the account that was recharged, or paid"),
+    column("account", String(64), "充值账号 as far as it is shown, ~, keyed digest"),
     column("face_micros", BigInteger, "面值, 10^-6 元; 0 when not said"),
     column("amount_micros", BigInteger, "what it does to us, signed, 10^-6 元"),
     column("outcome", SmallInteger, "states.Outcome"),
@@ -292,6 +304,12 @@ ENTRY_TABLE: Final = Table(
     column("settle_id", BigInteger, "the entry that settled it; 0 for none"),
     moment("create_time", "创建时间"),
     column("rule", SmallInteger, "states.MatchRule", server_default=text("0")),
+    column(
+        "trade_no",
+        BigInteger,
+        "发货、退货编号 of our own; 0 of theirs",
+        server_default=text("0"),
+    ),
     one_of("book", Book),
     one_of("kind", EntryKind),
     one_of("outcome", Outcome),
@@ -300,9 +318,16 @@ ENTRY_TABLE: Final = Table(
     Index("entry_once", "source", "book", "digest", unique=True, postgresql_where=text(LIVE)),
     Index("entry_unmatched", "source", "entry_id", postgresql_where=text(UNMATCHED)),
     Index("entry_of_statement", "statement_id", "entry_id"),
+    Index(
+        "entry_clear",
+        "entry_id",
+        postgresql_where=text(
+            "account <> '' AND account NOT LIKE '%~%' AND account NOT LIKE '%*%'"
+        ),
+    ),
     Index("entry_settle", "source", "settle_no", "book", postgresql_where=text("settle_no <> ''")),
     comment="对账分录: what each book says of a movement, and whether the others say the same",
-    info=rights(update=("status", "match_id", "settle_id", "rule"))
+    info=rights(update=("status", "match_id", "settle_id", "rule", "account"))
     | lifecycles(status=ENTRY.moves),
     postgresql_with=GROWING,
 )
@@ -424,6 +449,7 @@ RECONCILE_RUN: Final = Table(
     one_of("status", RunStatus),
     Index("reconcile_run_of", "source", "run_id"),
     Index("reconcile_run_open", "source", postgresql_where=text("status = 10")),
+    Index("reconcile_run_failed", "run_id", postgresql_where=text("status = 80")),
     comment="对账批次: every run of the reconciliation, and what it found",
     info=rights(
         update=(

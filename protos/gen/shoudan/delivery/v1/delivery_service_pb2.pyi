@@ -488,6 +488,78 @@ class QueryDeliveriesResponse(_message.Message):
 Global___QueryDeliveriesResponse: _TypeAlias = QueryDeliveriesResponse  # noqa: Y015
 
 @_typing.final
+class QuerySupplierNumbersRequest(_message.Message):
+    """QuerySupplierNumbersRequest names deliveries and returns, at most 1000."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeliveryKey]:
+        """These; of whichever service class."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[Global___DeliveryKey] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuerySupplierNumbersRequest: _TypeAlias = QuerySupplierNumbersRequest  # noqa: Y015
+
+@_typing.final
+class QuerySupplierNumbersResponse(_message.Message):
+    """QuerySupplierNumbersResponse answers key by key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Result(_message.Message):
+        """One answer; empty for what is not known here."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ORDER_NO_FIELD_NUMBER: _builtins.int
+        ACCOUNT_FIELD_NUMBER: _builtins.int
+        order_no: _builtins.str
+        """Number sent to the supplier."""
+        account: _builtins.str
+        """The account that was recharged; empty for vouchers, when it was erased, and when the delivery is archived."""
+        def __init__(
+            self,
+            *,
+            order_no: _builtins.str = ...,
+            account: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "order_no", b"order_no"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuerySupplierNumbersResponse.Result]:
+        """In the order asked."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___QuerySupplierNumbersResponse.Result] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuerySupplierNumbersResponse: _TypeAlias = QuerySupplierNumbersResponse  # noqa: Y015
+
+@_typing.final
 class AskSupplierRequest(_message.Message):
     """AskSupplierRequest names one delivery."""
 

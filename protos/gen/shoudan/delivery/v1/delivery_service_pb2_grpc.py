@@ -45,6 +45,11 @@ class DeliveryServiceStub:
                 request_serializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.QueryDeliveriesRequest.SerializeToString,
                 response_deserializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.QueryDeliveriesResponse.FromString,
                 _registered_method=True)
+        self.QuerySupplierNumbers = channel.unary_unary(
+                '/shoudan.delivery.v1.DeliveryService/QuerySupplierNumbers',
+                request_serializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.QuerySupplierNumbersRequest.SerializeToString,
+                response_deserializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.QuerySupplierNumbersResponse.FromString,
+                _registered_method=True)
         self.AskSupplier = channel.unary_unary(
                 '/shoudan.delivery.v1.DeliveryService/AskSupplier',
                 request_serializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.AskSupplierRequest.SerializeToString,
@@ -90,6 +95,13 @@ class DeliveryServiceServicer:
 
     def QueryDeliveries(self, request, context):
         """QueryDeliveries tells how deliveries stand, without asking the supplier.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QuerySupplierNumbers(self, request, context):
+        """QuerySupplierNumbers gives what a supplier knows deliveries and returns by, for the books: the number that it was sent, and the account.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,6 +161,11 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
                     servicer.QueryDeliveries,
                     request_deserializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.QueryDeliveriesRequest.FromString,
                     response_serializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.QueryDeliveriesResponse.SerializeToString,
+            ),
+            'QuerySupplierNumbers': grpc.unary_unary_rpc_method_handler(
+                    servicer.QuerySupplierNumbers,
+                    request_deserializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.QuerySupplierNumbersRequest.FromString,
+                    response_serializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.QuerySupplierNumbersResponse.SerializeToString,
             ),
             'AskSupplier': grpc.unary_unary_rpc_method_handler(
                     servicer.AskSupplier,
@@ -236,6 +253,33 @@ class DeliveryService:
             '/shoudan.delivery.v1.DeliveryService/QueryDeliveries',
             shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.QueryDeliveriesRequest.SerializeToString,
             shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.QueryDeliveriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QuerySupplierNumbers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.delivery.v1.DeliveryService/QuerySupplierNumbers',
+            shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.QuerySupplierNumbersRequest.SerializeToString,
+            shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.QuerySupplierNumbersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -20,6 +20,8 @@ class DeliveryServiceStub:
     """CreateDeliveries takes deliveries; repeats by (coop_id, coop_order_id, service_class) are given back as they stand. Items are independent."""
     QueryDeliveries: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.QueryDeliveriesRequest, _delivery_service_pb2.QueryDeliveriesResponse]
     """QueryDeliveries tells how deliveries stand, without asking the supplier."""
+    QuerySupplierNumbers: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.QuerySupplierNumbersRequest, _delivery_service_pb2.QuerySupplierNumbersResponse]
+    """QuerySupplierNumbers gives what a supplier knows deliveries and returns by, for the books: the number that it was sent, and the account."""
     AskSupplier: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.AskSupplierRequest, _delivery_service_pb2.AskSupplierResponse]
     """AskSupplier makes the supplier query of an unknown delivery due now. Errors: DELIVERY_NOT_FOUND."""
     ResolveDelivery: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.ResolveDeliveryRequest, _delivery_service_pb2.ResolveDeliveryResponse]
@@ -51,6 +53,14 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_delivery_service_pb2.QueryDeliveriesRequest, _abc.Awaitable[_delivery_service_pb2.QueryDeliveriesResponse]],
     ) -> _abc.Awaitable[_delivery_service_pb2.QueryDeliveriesResponse]:
         """QueryDeliveries tells how deliveries stand, without asking the supplier."""
+
+    @_abc_1.abstractmethod
+    def QuerySupplierNumbers(
+        self,
+        request: _delivery_service_pb2.QuerySupplierNumbersRequest,
+        context: _aio.ServicerContext[_delivery_service_pb2.QuerySupplierNumbersRequest, _abc.Awaitable[_delivery_service_pb2.QuerySupplierNumbersResponse]],
+    ) -> _abc.Awaitable[_delivery_service_pb2.QuerySupplierNumbersResponse]:
+        """QuerySupplierNumbers gives what a supplier knows deliveries and returns by, for the books: the number that it was sent, and the account."""
 
     @_abc_1.abstractmethod
     def AskSupplier(

@@ -241,3 +241,33 @@ class Reconciled(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Reconciled: _TypeAlias = Reconciled  # noqa: Y015
+
+@_typing.final
+class ReconcileFailed(_message.Message):
+    """ReconcileFailed is published as shoudan.events.finance.reconcile.failed when a run of the reconciliation could not be made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    WHAT_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.int
+    """Its number."""
+    source: _builtins.str
+    """Whose entries were to be matched."""
+    what: _builtins.str
+    """The kind of error, and at which attempt; the log of finance has the rest."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.int = ...,
+        source: _builtins.str = ...,
+        what: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id", "source", b"source", "what", b"what"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReconcileFailed: _TypeAlias = ReconcileFailed  # noqa: Y015
