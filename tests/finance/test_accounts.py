@@ -1,4 +1,4 @@
-"""Promises of accounts in the books: one account has one digest, shown are a few characters, nothing opens it."""
+"""Promises of accounts in the books: one has one digest, a few characters are shown, nothing opens it."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ class FinanceSettings(TwoPersonsSettings):
     )
     index_key: Secret = Field(
         Secret(""),
-        description="Key of the digests that recharge accounts are compared by, base64 of 32 bytes. Without it "
-        "the books keep no account in prod, and none is matched by; elsewhere the demo's is used.",
+        description="Key of the digests that recharge accounts are compared by, base64 of 32 bytes. Without "
+        "it the books keep no account in prod, and none is matched by; elsewhere the demo's is used.",
     )
     trade_ident: str = Field(
         "oms",

@@ -150,8 +150,8 @@ ORDER BY exception_id DESC LIMIT :most
 _SIDES = statement(f"""
 SELECT {_SIDE.of()} FROM entry WHERE entry_id = ANY(CAST(:entry_id AS bigint[]))
 """)
-# Entries before exceptions, each by number, as runs do (store/matches.py). Which entries an exception is about
-# never changes.
+# Entries before exceptions, each by number, as runs do (store/matches.py). Which entries an exception is
+# about never changes.
 _LOCK_ENTRIES = statement("""
 SELECT count(*) FROM (
     SELECT e.entry_id FROM (

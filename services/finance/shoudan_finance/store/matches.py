@@ -1,7 +1,7 @@
 """Statements on what a run found: entries that are one movement, and exceptions, by arrays.
 
-Whoever changes both locks entries first, then exceptions, each by number: runs, corrections and decisions wait
-for each other, and never in a circle.
+Who changes both locks entries first, then exceptions, each by number: runs, corrections and decisions
+wait for each other, and never in a circle.
 """
 
 from __future__ import annotations
