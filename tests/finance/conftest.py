@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from grpc import aio
@@ -12,6 +14,9 @@ from shoudan_kit.embedded import DatabaseUrls, Nats
 from shoudan_kit.service import Process
 from shoudan_pay.app import SERVICE as PAY
 from shoudan_pay.config import PaySettings
+from tests.credentials import trusted_keys
+from tests.finance.books import TODAY, Books
+from tests.finance.desk import DAY, SYSTEM, Desk
 from tests.finance.harness import FinanceHarness, opened
 from tests.pay.ledger.harness import LedgerHarness
 from tests.pay.ledger.harness import settings as pay_settings
@@ -35,3 +40,22 @@ async def harness(database: Databases, ledger: LedgerHarness) -> AsyncIterator[F
     """The finance service of this module. It hears no event: days are noted when a test has them noted."""
     async with opened(await database("finance"), ledger) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+async def office(
+    database: Databases, ledger: LedgerHarness, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[FinanceHarness]:
+    """A finance service that needs two persons; without a token its caller is the owner."""
+    keys = trusted_keys(tmp_path_factory.mktemp("keys"))
+    more: dict[str, Any] = {"system_id": SYSTEM, "two_persons": "on", "token_keys": [str(keys)]}
+    async with opened(await database("finance"), ledger, **more) as made:
+        yield made
+
+
+@pytest.fixture
+async def desk(office: FinanceHarness) -> AsyncIterator[Desk]:
+    async with aio.insecure_channel(f"127.0.0.1:{office.process.port}") as channel:
+        books = Books(office, channel)
+        await books.days_pass(DAY - timedelta(days=1), TODAY)
+        yield Desk(books, channel)

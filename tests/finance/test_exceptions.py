@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import timedelta
-from itertools import count
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,116 +14,23 @@ from grpc import StatusCode, aio
 from typer.testing import CliRunner, Result
 
 from shoudan.core.v1 import proposal_service_pb2 as proposal_pb
-from shoudan.core.v1 import proposal_service_pb2_grpc as proposal_stubs
 from shoudan.finance.v1 import exception_service_pb2 as pb
-from shoudan.finance.v1 import exception_service_pb2_grpc as stubs
 from shoudan.finance.v1 import statement_service_pb2 as statement_pb
-from shoudan.pay.v1 import ledger_service_pb2 as ledger_pb
-from shoudan_finance import deciding, exception_commands, exceptions
+from shoudan_finance import exception_commands, exceptions
 from shoudan_finance.exception_sheets import HEAD
 from shoudan_finance.states import Decision, EntryStatus, MatchRule
 from shoudan_finance.store import exceptions as store
 from shoudan_finance.store import matches, statements
-from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.rpc.refusal import Refused
-from shoudan_kit.rpc.rights import FINANCE_CHECKER, FINANCE_MAKER
-from tests.credentials import metadata_as, trusted_keys
-from tests.finance.books import TODAY, Books, delivery
-from tests.finance.harness import FinanceHarness, opened
+from shoudan_kit.rpc.rights import FINANCE_MAKER
+from tests.credentials import metadata_as
+from tests.finance.books import TODAY, delivery
+from tests.finance.desk import DAY, SYSTEM, Desk
 from tests.finance.test_day_books import refused
 from tests.finance.test_reconciling import file, line
-from tests.pay.ledger.harness import LedgerHarness
 from tests.poll import eventually
 
-Databases = Callable[[str], Awaitable[DatabaseUrls]]
-SYSTEM = "exceptions"
-DAY = TODAY - timedelta(days=20)
 YUAN = 1_000_000
-SOURCES = count()
-METHOD = deciding.METHOD
-
-
-class Desk:
-    """Finance at work on a source of its own."""
-
-    def __init__(self, books: Books, channel: aio.Channel) -> None:
-        self.books, self.harness = books, books.harness
-        self.stub, self.proposals = (
-            stubs.ExceptionServiceStub(channel),
-            proposal_stubs.ProposalServiceStub(channel),
-        )
-        which = next(SOURCES)
-        self.source, self.at = f"desk-{which}", 1000 * (which + 1)
-
-    async def differ(self, alone: int = 2) -> list[int]:
-        """A statement that lacks some of our deliveries; their exceptions, by number."""
-        numbers = range(self.at, self.at + alone + 1)
-        await self.books.traded(self.source, DAY, [delivery(one, DAY) for one in numbers])
-        await self.books.imported(self.source, file(line(self.at)))
-        await self.books.quiet(self.source)
-        return sorted(one.exception_id for one in await self.listed())
-
-    async def listed(self, **more: Any) -> list[pb.Exception]:
-        request = pb.ListExceptionsRequest(source=self.source, **{"undecided": True, **more})
-        return list((await self.stub.ListExceptions(request)).exceptions)
-
-    async def get(self, number: int) -> pb.GetExceptionResponse:
-        return await self.stub.GetException(pb.GetExceptionRequest(exception_id=number))
-
-    def decision(
-        self, *numbers: int, decision: Any = pb.DECISION_BOOK
-    ) -> pb.DecideExceptionsRequest:
-        item = pb.DecideExceptionsRequest.Item
-        items = [item(exception_id=one, decision=decision, remark="seen") for one in numbers]
-        return pb.DecideExceptionsRequest(items=items)
-
-    async def propose(self, request: pb.DecideExceptionsRequest) -> proposal_pb.Proposal:
-        asked = proposal_pb.ProposeRequest(
-            method=METHOD,
-            request=request.SerializeToString(),
-            reason="as agreed",
-            key=secrets.token_hex(8),
-        )
-        metadata = metadata_as(SYSTEM, "m", FINANCE_MAKER)
-        return (await self.proposals.Propose(asked, metadata=metadata)).proposal
-
-    async def approve(self, one: proposal_pb.Proposal, who: str = "c") -> proposal_pb.Proposal:
-        request = proposal_pb.ApproveProposalRequest(proposal_id=one.proposal_id, reason="yes")
-        metadata = metadata_as(SYSTEM, who, FINANCE_CHECKER, FINANCE_MAKER)
-        return (await self.proposals.ApproveProposal(request, metadata=metadata)).proposal
-
-    async def settled(self, number: int) -> pb.Exception:
-        async def done() -> bool:
-            status = (await self.get(number)).exception.status
-            return status != pb.EXCEPTION_STATUS_BOOKING
-
-        await eventually(done, 20)
-        return (await self.get(number)).exception
-
-    async def records(self, groups: str) -> list[Any]:
-        """What the ledger has in an account of the source."""
-        key = ledger_pb.AccountKey(ident="oms", groups=groups, eid=self.source)
-        request = ledger_pb.ListRecordsRequest(account=key, page_size=100)
-        return list((await self.harness.ledger.stub.ListRecords(request)).records)
-
-
-@pytest.fixture(scope="module")
-async def office(
-    database: Databases, ledger: LedgerHarness, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[FinanceHarness]:
-    """A finance service that needs two persons; without a token its caller is the owner."""
-    keys = trusted_keys(tmp_path_factory.mktemp("keys"))
-    more: dict[str, Any] = {"system_id": SYSTEM, "two_persons": "on", "token_keys": [str(keys)]}
-    async with opened(await database("finance"), ledger, **more) as made:
-        yield made
-
-
-@pytest.fixture
-async def desk(office: FinanceHarness) -> AsyncIterator[Desk]:
-    async with aio.insecure_channel(f"127.0.0.1:{office.process.port}") as channel:
-        books = Books(office, channel)
-        await books.days_pass(DAY - timedelta(days=1), TODAY)
-        yield Desk(books, channel)
 
 
 async def test_an_exception_is_shown_with_both_sides_what_differs_and_what_is_usually_done(

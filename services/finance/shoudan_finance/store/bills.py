@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_finance.states import BILL, BillEvent, BillStatus, DayStatus, TradeDayStatus
-from shoudan_finance.tables import BILLS
+from shoudan_finance.tables.bills import BILLS
 from shoudan_kit.db.columns import Rows, literal, types
 from shoudan_kit.db.text_statements import columns, statement, unnest
 
