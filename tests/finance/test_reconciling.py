@@ -164,8 +164,8 @@ async def test_accounts_of_the_release_before_are_hidden(books: Books) -> None:
     (hidden,) = await books.harness.sql("SELECT account FROM entry WHERE source = 'clear'")
     await books.harness.sql("UPDATE entry SET account = '13900139000' WHERE source = 'clear'")
     async with books.harness.context.app.work("test") as work:
-        assert await entries.hide(work.db, books.harness.context.accounts, 10) == 1
-        assert await entries.hide(work.db, books.harness.context.accounts, 10) == 0
+        assert await entries.hide(work.db, books.harness.context.accounts.hidden, 10) == 1
+        assert await entries.hide(work.db, books.harness.context.accounts.hidden, 10) == 0
     (again,) = await books.harness.sql("SELECT account FROM entry WHERE source = 'clear'")
     assert (again[0], hidden[0][:9]) == (hidden[0], "139****00")
 

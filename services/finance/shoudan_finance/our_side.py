@@ -24,7 +24,7 @@ _KINDS: Final = {3: EntryKind.DELIVERY, 4: EntryKind.RETURN}
 
 async def take_day(context: Context, source: str, day: date) -> int:
     """Make entries of a day's trades with a supplier; how many there are. A repeat adds nothing."""
-    after, count, digests = _BEGINNING, 0, Digests(context.accounts)
+    after, count, digests = _BEGINNING, 0, Digests(context.accounts.hidden)
     while True:
         async with context.app.work("finance.our_side") as work:
             found = await trades.of_channel(

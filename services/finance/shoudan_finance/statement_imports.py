@@ -96,7 +96,10 @@ async def forget_forever(context: Context) -> None:
                 await statements.forget_parts(work.db)
             while True:
                 async with context.app.work("finance.hide_accounts") as work:
-                    if await entries.hide(work.db, context.accounts, HIDDEN_MAX) < HIDDEN_MAX:
+                    if (
+                        await entries.hide(work.db, context.accounts.hidden, HIDDEN_MAX)
+                        < HIDDEN_MAX
+                    ):
                         break
         await asyncio.sleep(FORGET_EVERY_S)
 
@@ -194,7 +197,7 @@ class _Reader:
         self._rows_max = settings.statement_rows_max
         unpacked_max = settings.statement_unpacked_bytes_max
         self._reading = Reading(file, asked.template, asked.source, unpacked_max)
-        self._digests = Digests(context.accounts)
+        self._digests = Digests(context.accounts.hidden)
         self._days: list[date] = []
         self.errors: list[Wrong] = []
         self.error_count = self.stored = 0

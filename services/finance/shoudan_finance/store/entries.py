@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from operator import attrgetter
@@ -12,7 +12,6 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_finance.accounts import Accounts
 from shoudan_finance.entries import Line
 from shoudan_finance.states import ENTRY, Book, EntryEvent, EntryKind, Outcome
 from shoudan_finance.tables import ENTRY_TABLE, LIVE
@@ -79,14 +78,14 @@ WHERE statement_id = :statement_id AND {LIVE}
 class Digests:
     """What tells the rows of one file apart: their content, and which of several alike each is."""
 
-    def __init__(self, accounts: Accounts) -> None:
-        self._seen, self._accounts = Counter[bytes](), accounts
+    def __init__(self, hide: Callable[[str], str]) -> None:
+        self._seen, self._hide = Counter[bytes](), hide
 
     def hidden(self, line: Line) -> Line:
         """The line as the books have it: its account could be guessed from a digest of it in clear."""
         if not line.account:
             return line
-        return replace(line, account=self._accounts.hidden(line.account))
+        return replace(line, account=self._hide(line.account))
 
     def of(self, line: Line) -> bytes:
         """The digest of the next line."""
@@ -153,13 +152,13 @@ async def known(db: AsyncConnection, new: Sequence[New]) -> set[tuple[str, bytes
     return {(row[0], row[1]) for row in await db.execute(_KNOWN, binds)}
 
 
-async def hide(db: AsyncConnection, accounts: Accounts, most: int) -> int:
+async def hide(db: AsyncConnection, hidden: Callable[[str], str], most: int) -> int:
     """Hide accounts that lie in clear, of rows of the releases before; how many they were."""
     rows = (await db.execute(_CLEAR, {"most": most})).all()
     if rows:
         numbers = [row.entry_id for row in rows]
-        hidden = [accounts.hidden(row.account) for row in rows]
-        await db.execute(_HIDE, {"entry_id": numbers, "account": hidden})
+        accounts = [hidden(row.account) for row in rows]
+        await db.execute(_HIDE, {"entry_id": numbers, "account": accounts})
     return len(rows)
 
 
