@@ -140,7 +140,8 @@ async def test_an_import_takes_each_line_by_itself_and_none_twice(
 async def test_operators_fill_the_stock_and_see_it_by_commands(
     running: House, stock: Stock, tmp_path: Path
 ) -> None:
-    assert (await stock.stub.ListStock(pb.ListStockRequest())).levels == []
+    nothing = await stock.stub.ListStock(pb.ListStockRequest())
+    assert (list(nothing.levels), list(nothing.channel_nos)) == ([], ["own"])
     target = f"127.0.0.1:{running.process.port}"
     plain, file = tmp_path / "cards.csv", tmp_path / "cards.enc"
     plain.write_bytes(table([*numbered(2), numbered(1)[0]]))

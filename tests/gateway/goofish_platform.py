@@ -181,6 +181,7 @@ async def platform(shared: OrderHarness, open_gateway: Any) -> AsyncIterator[Pla
     made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/notify?token=t1"
     harness.delivery.script = lambda item: True
     harness.delivery.cards.refusal = ""
+    harness.delivery.cards.stock_channels, harness.delivery.cards.stocked = (), {}
 
     async def believed() -> bool:
         return (await made.ask("user/info"))["code"] == 0

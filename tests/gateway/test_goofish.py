@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from shoudan_gateway.partners import load
+from shoudan_order import goods_changes
+from shoudan_order.catalogue import shelves
+from shoudan_order.catalogue.goods import MANY, index_of
+from shoudan_order.delivery_client import OwnStock
 from shoudan_order.store import goods as store
 from shoudan_signing import goofish
 from tests.gateway.goofish_platform import (
@@ -22,9 +27,57 @@ from tests.gateway.goofish_platform import (
     TOKEN,
     Platform,
 )
-from tests.order.harness import down_product
+from tests.order.harness import YUAN, down_product
+from tests.order.test_binding import down, market, up
 from tests.order.test_notifies import DUE
 from tests.poll import eventually
+
+
+async def test_goods_of_our_own_stock_say_how_many_there_are(platform: Platform) -> None:
+    cards = platform.harness.delivery.cards
+    kind = ("ycup", "ZSH", 200 * YUAN)
+    detail = {"goods_type": CARDS, "goods_no": "502"}
+
+    async def shows(count: int) -> None:
+        async def so() -> bool:
+            return (await platform.ask("goods/detail", detail))["data"]["stock"] == count
+
+        await eventually(so)
+
+    await shows(99_999)  # another supplier's: not known
+    cards.stock_channels = ("ycup",)
+    await shows(0)  # ours, and never had one
+    cards.stocked = {kind: 7, ("ycup", "ZSH", 100 * YUAN): 5, ("up_2", "ZSH", 200 * YUAN): 9}
+    await shows(7)
+    page = (await platform.ask("goods/list", {"page_no": 1, "page_size": 100}))["data"]["list"]
+    assert {one["goods_no"]: one["stock"] for one in page} == {
+        "501": 99_999,
+        "502": 7,
+        "503": 0,
+        "504": 99_999,
+    }
+    facts = await goods_changes.facts_of(platform.harness.context, "shop", 502)
+    assert facts["stock"] == 7
+    cards.refusal = "away"
+    await shows(99_999)
+
+
+def test_parts_of_smaller_faces_make_goods_of_our_own_stock() -> None:
+    ups = [up(300), up(301, face_micros=50 * YUAN), up(302, face_micros=400 * YUAN)]
+    made = market([down(can_split_order=True)], ups)
+    line = replace(made.lines[1], service_class=20)
+    one = replace(made, lines={1: line})
+    (goods,) = index_of(one).search("test", "", None)
+    cards = {
+        ("s300", "ZSH", 200 * YUAN): 3,
+        ("s301", "ZSH", 50 * YUAN): 7,
+        ("s302", "ZSH", 400 * YUAN): 9,
+    }
+    own = OwnStock(frozenset({"s300", "s301", "s302"}), cards)
+    assert shelves.stock_of(one, goods, own) == 3 + 1
+    assert shelves.stock_of(one, goods, OwnStock(frozenset({"s300"}), cards)) == MANY
+    many = OwnStock(own.channels, {("s300", "ZSH", 200 * YUAN): 10**6})
+    assert shelves.stock_of(one, goods, many) == MANY
 
 
 async def test_the_platform_reads_our_application_and_what_a_merchant_has(

@@ -21,6 +21,22 @@ class FakeCards(card_grpc.CardServiceServicer):
     refusal: str = ""
     more: str = ""
     calls: int = 0  # about notifies
+    stocked: dict[tuple[str, str, int], int] = field(
+        default_factory=dict[tuple[str, str, int], int]
+    )
+    stock_channels: tuple[str, ...] = ()
+
+    async def ListStock(self, request: Any, context: Any) -> Any:
+        if self.refusal == "away":
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+        level = card_pb.ListStockResponse.Level
+        return card_pb.ListStockResponse(
+            channel_nos=self.stock_channels,
+            levels=[
+                level(channel_no=one[0], carrier_no=one[1], face_micros=one[2], stocked=count)
+                for one, count in self.stocked.items()
+            ],
+        )
 
     async def FetchNotifyCards(self, request: Any, context: Any) -> Any:
         self.calls += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -25,6 +26,7 @@ ITEMS_MAX: Final = 1_000  # of one call (delivery_service.proto)
 # Orders of one call for cards, and their deliveries in all (card_service.proto).
 NOTIFIES_MAX: Final = 50
 NOTIFY_PARTS_MAX: Final = 1_000
+STOCK_S: Final = 1.0
 UNAVAILABLE: Final = "ERROR_REASON_CHANNEL_UNAVAILABLE"
 UNKNOWN: Final = "ERROR_REASON_DELIVERY_NOT_FOUND"
 CARDS_MISSING: Final = "ERROR_REASON_CARDS_MISSING"
@@ -131,6 +133,18 @@ class CardPage(msgspec.Struct, frozen=True):
         return f"CardPage({len(self.cards)})"
 
 
+class OwnStock(msgspec.Struct, frozen=True):
+    """Cards to be had by channel, carrier and face; `channels` are all that sell out of our own stock."""
+
+    channels: frozenset[str] = frozenset()
+    cards: Mapping[tuple[str, str, int], int] = msgspec.field(
+        default_factory=dict[tuple[str, str, int], int]
+    )
+
+
+NO_STOCK: Final = OwnStock()
+
+
 class Pending(msgspec.Struct, frozen=True):
     """Not ended yet."""
 
@@ -153,6 +167,10 @@ class DeliveryClient:
             size_max=NOTIFY_PARTS_MAX,
             weight_of=lambda one: max(len(one.delivery_ids), NOTIFY_PARTS_MAX // NOTIFIES_MAX),
         )
+        self._stocked: Coalescer[None, OwnStock] = Coalescer(
+            self._stock_of, name="goods.stock", size_max=ITEMS_MAX
+        )
+        self._stock, self._stock_until_s = NO_STOCK, 0.0
 
     async def send(self, sendings: Sequence[Sending]) -> list[Answer]:
         """Hand over; a repeat gives the stored state. Raises grpc.RpcError when there is no answer."""
@@ -196,6 +214,23 @@ class DeliveryClient:
         Raises CardsRefused of this order alone, grpc.RpcError when there is no answer.
         """
         return await self._notify_cards(wanted)
+
+    async def stock(self) -> OwnStock:
+        """Our own stock, at most STOCK_S old. Raises grpc.RpcError when there is no answer."""
+        if time.monotonic() < self._stock_until_s:
+            return self._stock
+        return await self._stocked(None)
+
+    async def _stock_of(self, asked: Sequence[None]) -> list[OwnStock | Exception]:
+        answer = await self._cards.ListStock(
+            card_pb.ListStockRequest(), **call_options(self._call_s)
+        )
+        cards = {
+            (one.channel_no, one.carrier_no, one.face_micros): one.stocked for one in answer.levels
+        }
+        self._stock = OwnStock(frozenset(answer.channel_nos), cards)
+        self._stock_until_s = time.monotonic() + STOCK_S
+        return [self._stock] * len(asked)
 
     async def _cards_of(self, wanted: Sequence[NotifyQuery]) -> list[CardPage | Exception]:
         request = card_pb.FetchNotifyCardsRequest(

@@ -7,20 +7,23 @@ from datetime import datetime
 
 import grpc
 import msgspec
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit import log
 from shoudan_kit.ids import id_of
 from shoudan_kit.money import FEN
-from shoudan_kit.rpc.refusal import refused_from_rpc
+from shoudan_kit.rpc.refusal import Overloaded, refused_from_rpc
 from shoudan_order.catalogue import shelves
 from shoudan_order.catalogue.goods import Goods, GoodsType
 from shoudan_order.context import Context
+from shoudan_order.delivery_client import NO_STOCK, OwnStock
 from shoudan_order.refusals import ChannelUnavailable, FieldInvalid, GoodsNotFound
 from shoudan_order.store import goods as store
 from shoudan_order.store.goods import Subscription
 
 SUBSCRIPTIONS_MAX = 1_000  # of one channel
 NO_ACCOUNT = "ERROR_REASON_ACCOUNT_NOT_FOUND"
+
+_log = log.get_logger("goods")
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -53,33 +56,45 @@ async def page(
 ) -> tuple[list[Shown], int]:
     """A page of a channel's goods after so many, and how many there are. Refuses ChannelUnavailable."""
     offset, most = bounds
-    async with context.app.first.db.connect() as db:  # the catalogue is there, whatever the shard
-        _check_channel(context, channel_no)
-        found = context.goods.search(channel_no, keyword, goods_type)
-        return await _shown(context, db, found[offset : offset + most]), len(found)
+    _check_channel(context, channel_no)
+    found = context.goods.search(channel_no, keyword, goods_type)
+    return await _shown(context, found[offset : offset + most]), len(found)
 
 
 async def get(
     context: Context, channel_no: str, goods_no: str, goods_type: GoodsType | None
 ) -> Shown:
     """One of them. Refuses ChannelUnavailable, GoodsNotFound."""
-    async with context.app.first.db.connect() as db:
-        _check_channel(context, channel_no)
-        found = _found(context, channel_no, goods_no, goods_type)
-        (shown,) = await _shown(context, db, [found])
-        return shown
+    _check_channel(context, channel_no)
+    (shown,) = await _shown(context, [_found(context, channel_no, goods_no, goods_type)])
+    return shown
 
 
-async def _shown(context: Context, db: AsyncConnection, found: Sequence[Goods]) -> list[Shown]:
+async def own_stock(context: Context, found: Sequence[Goods]) -> OwnStock:
+    """What our own stock has of goods that are codes; where it cannot be asked nothing is known of it."""
+    if all(one.goods_type is not GoodsType.CARDS for one in found):
+        return NO_STOCK
+    try:
+        return await context.delivery_client.stock()
+    except (grpc.RpcError, Overloaded) as error:
+        _log.warning("stock_not_known", error=type(error).__name__)
+        return NO_STOCK
+
+
+async def _shown(context: Context, found: Sequence[Goods]) -> list[Shown]:
+    if not found:
+        return []
+    own = await own_stock(context, found)
     ids = [one.product.product_id for one in found]
-    changed = await store.changed(db, found[0].channel_no, ids) if found else {}
+    async with context.app.first.db.connect() as db:  # the catalogue is there, whatever the shard
+        changed = await store.changed(db, found[0].channel_no, ids)
     now = context.catalogue
     return [
         Shown(
             one,
             one.price_fen(1),
             one.on_shelf(now),
-            shelves.stock_of(now, one),
+            shelves.stock_of(now, one, own),
             changed[one.product.product_id],
         )
         for one in found

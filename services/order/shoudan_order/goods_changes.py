@@ -16,7 +16,7 @@ import orjson
 from shoudan_kit import log
 from shoudan_kit.http.client import Answered, HttpResult, NotSent
 from shoudan_kit.tasks.kinds import Task
-from shoudan_order import goods_notifies, kinds
+from shoudan_order import goods, goods_notifies, kinds
 from shoudan_order.catalogue import admin, shelves
 from shoudan_order.catalogue.goods import OFF_SHELF, status_of
 from shoudan_order.catalogue.model import DownChannel
@@ -78,7 +78,7 @@ async def _call(
     if parties is None:
         outcome: HttpResult = NotSent(goods_notifies.UNSIGNABLE)
     else:
-        body = orjson.dumps(facts_of(context, channel.channel_no, one.product_id))
+        body = orjson.dumps(await facts_of(context, channel.channel_no, one.product_id))
         timestamp = str(int(context.app.clock.now().timestamp()))
         async with room:
             outcome = await context.notifier.through(channel).send(
@@ -92,7 +92,7 @@ async def _call(
     return Tried(one, goods_notifies.acknowledged(outcome), said[:ANSWER_CHARS_MAX])
 
 
-def facts_of(context: Context, channel_no: str, product_id: int) -> dict[str, Any]:
+async def facts_of(context: Context, channel_no: str, product_id: int) -> dict[str, Any]:
     """Goods as the interface lists them; of what is sold no more its number, off the shelf."""
     found = context.goods.find(channel_no, str(product_id))
     if found is None:
@@ -102,7 +102,9 @@ def facts_of(context: Context, channel_no: str, product_id: int) -> dict[str, An
         "goods_type": int(found.goods_type),
         "goods_name": found.name,
         "price": found.price_fen(1),
-        "stock": shelves.stock_of(context.catalogue, found),
+        "stock": shelves.stock_of(
+            context.catalogue, found, await goods.own_stock(context, [found])
+        ),
         "status": status_of(found, context.catalogue),
     }
 

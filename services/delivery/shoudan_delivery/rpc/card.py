@@ -178,7 +178,14 @@ class CardServicer(pb_grpc.CardServiceServicer):
                     first_expiry=stamp(one.first_expiry),
                 )
                 for one in levels
-            ]
+            ],
+            channel_nos=sorted(
+                {
+                    one.channel_no
+                    for one in self._context.suppliers.all()
+                    if one.protocol == stock.PROTOCOL
+                }
+            ),
         )
 
     async def SetCardState(

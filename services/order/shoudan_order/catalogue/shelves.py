@@ -11,10 +11,11 @@ from shoudan_kit.money import apply_rate
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import kinds
 from shoudan_order.binding import INVOICE_NEEDED, deliverable_num, margin
-from shoudan_order.catalogue.goods import MANY, Goods
-from shoudan_order.catalogue.index import Catalogue, ProductRequest, SupplyRequest
+from shoudan_order.catalogue.goods import MANY, Goods, GoodsType
+from shoudan_order.catalogue.index import Catalogue, Offer, ProductRequest, SupplyRequest
 from shoudan_order.catalogue.model import DownChannel, DownProduct
 from shoudan_order.catalogue.routing import split
+from shoudan_order.delivery_client import OwnStock
 from shoudan_order.states import LossRule
 from shoudan_order.store import catalogue as catalogue_store
 from shoudan_order.store import goods as goods_store
@@ -98,13 +99,17 @@ def supply_of(product: DownProduct) -> SupplyRequest:
 
 def _in_stock(catalogue: Catalogue, product: DownProduct) -> bool:
     """Some supplier would be bound to an order of one unit, by the line's own rules."""
+    return any(True for _ in _bound(catalogue, product))
+
+
+def _bound(catalogue: Catalogue, product: DownProduct) -> Iterator[Offer]:
+    """What could be bound to an order of one unit."""
     line = catalogue.lines[product.line_id]
     offers, _ = split(line, catalogue.index.offers(supply_of(product)))
-    return any(
-        _bindable(product, one.product.face_micros)
-        and (line.loss_rule == LossRule.ALLOW or margin(product, one.product) >= 0)
-        for one in offers
-    )
+    for one in offers:
+        good = line.loss_rule == LossRule.ALLOW or margin(product, one.product) >= 0
+        if good and _bindable(product, one.product.face_micros):
+            yield one
 
 
 def _bindable(product: DownProduct, face_micros: int) -> bool:
@@ -113,10 +118,23 @@ def _bindable(product: DownProduct, face_micros: int) -> bool:
     return face_micros == product.face_micros
 
 
-def stock_of(catalogue: Catalogue, one: Goods) -> int:
-    """How many of goods can be had: none off the shelf, or where no supplier could deliver one now."""
-    there = shown(catalogue, one.channel_no, one.product.product_id)
-    return MANY if there.in_stock and one.on_shelf(catalogue) else 0
+def stock_of(catalogue: Catalogue, one: Goods, own: OwnStock) -> int:
+    """How many of goods can be had: none off the shelf, or where no supplier could deliver one now.
+
+    Of goods that come from our own stock alone exactly as many as are there, at most MANY.
+    """
+    product = one.product
+    there = shown(catalogue, one.channel_no, product.product_id)
+    if not (there.in_stock and one.on_shelf(catalogue)):
+        return 0
+    kinds = {
+        (offer.channel_no, product.carrier_no, offer.product.face_micros)
+        for offer in _bound(catalogue, product)
+    }
+    if one.goods_type is not GoodsType.CARDS or any(no not in own.channels for no, _, _ in kinds):
+        return MANY
+    faces = sum(own.cards.get(kind, 0) * kind[2] // product.face_micros for kind in kinds)
+    return min(MANY, faces)
 
 
 def problems(row: Any) -> Iterator[str]:

@@ -892,18 +892,24 @@ class ListStockResponse(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     LEVELS_FIELD_NUMBER: _builtins.int
+    CHANNEL_NOS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListStockResponse.Level]:
         """By channel, carrier and face."""
+
+    @_builtins.property
+    def channel_nos(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All channels of our own stock, those that never had a card among them."""
 
     def __init__(
         self,
         *,
         levels: _abc.Iterable[Global___ListStockResponse.Level] | None = ...,
+        channel_nos: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["levels", b"levels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_nos", b"channel_nos", "levels", b"levels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
