@@ -1,4 +1,4 @@
-"""`shoudan demo`: places the document's own example order and shows its life."""
+"""`shoudan demo`: places the document's own example order, shows its life and the bill that it stands in."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ async def _running(url: str, sandbox: str) -> None:
 
 async def _temporary() -> None:
     """A system of our own, gone afterwards."""
+    from shoudan_cli.demo_bill import next_morning
     from shoudan_cli.system import Stage, System, log_to_stderr
     from shoudan_kit.embedded import EmbeddedError
     from shoudan_kit.process.supervise import NotStarted
@@ -49,7 +50,9 @@ async def _temporary() -> None:
             _say(f"  system    one of its own ({system.id}), gone at the end")
             clients = system.clients()
             try:
-                show(await life.watch(clients, system.gateway_url, system.sandbox_url, _say))
+                seen = await life.watch(clients, system.gateway_url, system.sandbox_url, _say)
+                show(seen)
+                await next_morning(system, clients, seen.balance_after_micros, _say)
             finally:
                 await clients.close()
     except (EmbeddedError, NotStarted) as error:
