@@ -24,11 +24,11 @@ def manifest(*accounts: tuple[str, int, int, int, int]) -> str:
 def test_each_account_has_a_line_that_proves_it() -> None:
     made = manifest(
         ("down_channel", 0, 100 * YUAN, 198 * YUAN // 10, 802 * YUAN // 10),
-        ("down_commission", 5, 0, 0, 5),
+        ("down_commission", 50, 0, 0, 50),
     )
     assert list(proofs(made, 802 * YUAN // 10)) == [
         "down_channel/test: 0 + 100 - 19.8 = 80.2 元",
-        "down_commission/test: 0.000005 + 0 - 0 = 0.000005 元",
+        "down_commission/test: 0.00005 + 0 - 0 = 0.00005 元",
     ]
 
 
