@@ -135,8 +135,7 @@ async def _apply_accounts(
     if not wanted:
         return Changed([], [], 0)
     new = await account_store.create(work.db, [one.new for one in wanted])
-    locked = await account_store.lock(work.db, [one.new.key for one in wanted])
-    there = locked.accounts
+    there = await account_store.lock(work.db, [one.new.key for one in wanted])
     lines = [f"account {_shown(one.new.key)}: new" for one in wanted if one.new.key in new]
     opening = await _unopened(work, wanted, there)
     unlocked = [one for one in opening if there[one.new.key].locked and not one.locked]

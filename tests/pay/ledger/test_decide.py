@@ -41,8 +41,8 @@ def account(number: int, **fields: object) -> Account:
         "watched": False,
         "seq": 0,
         "head_hash": b"",
-        "create_time": NOW,
-        "moved_time": NOW,
+        "ahead_time": None,
+        "open_day": None,
     }
     return Account(**{**values, **fields})
 
@@ -241,7 +241,7 @@ class Slow:
                 balance_micros=record.balance_micros,
                 seq=record.seq,
                 head_hash=record.hash,
-                moved_time=record.create_time,
+                ahead_time=record.create_time,
             )
         return decisions
 
@@ -337,7 +337,7 @@ def test_no_spending_ever_leaves_less_than_minus_credit(groups: list[list[Postin
 
 def test_records_of_an_account_never_go_back_in_time() -> None:
     later = NOW + timedelta(seconds=3)
-    owner = account(2, moved_time=later)
+    owner = account(2, ahead_time=later)
     book = Book({owner.key: owner}, {}, {})
     group = [Posting(owner.key, "1", ADD, TRADE, 10)]
     (decision,) = decide(book, [group], iter([1]), NOW, STAMP)

@@ -273,7 +273,7 @@ async def _locked(db: AsyncConnection, key: Key) -> Account:
 async def _all_locked(db: AsyncConnection, keys: Collection[Key]) -> Mapping[Key, Account]:
     if any(key[1] == PLATFORM for key in keys):
         raise FieldInvalid("groups", "a platform account is not changed")
-    there = (await store.lock(db, keys)).accounts
+    there = await store.lock(db, keys)
     for key in keys:
         if key not in there:
             raise AccountNotFound(*key)

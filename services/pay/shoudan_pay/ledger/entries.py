@@ -37,7 +37,11 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Account(msgspec.Struct, frozen=True, gc=False):
-    """One row of account_info, in the order the store reads it."""
+    """One row of account_info, in the order the store reads it.
+
+    `ahead_time`: of its last record, when the clock has not reached it; else None. `create_time` is not read
+    for postings.
+    """
 
     account_id: int
     contra_account_id: int | None
@@ -52,19 +56,14 @@ class Account(msgspec.Struct, frozen=True, gc=False):
     watched: bool
     seq: int
     head_hash: bytes
-    create_time: datetime
-    moved_time: datetime
-    open_day: date | None = None
+    ahead_time: datetime | None
+    open_day: date | None
+    create_time: datetime | None = None
 
     @property
     def key(self) -> Key:
         """How its users name it."""
         return self.ident, self.groups, self.eid
-
-    @property
-    def floor_micros(self) -> int | None:
-        """The lowest balance spending may leave; None without a limit."""
-        return -self.credit_micros if self.limited else None
 
 
 class Head(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -223,3 +222,8 @@ def owner_digest(ident: str, groups: str, eid: str) -> bytes:
 def micros_since_1970(moment: datetime) -> int:
     """The moment as PostgreSQL keeps it: whole microseconds, in integers."""
     return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment_of(micros: int) -> datetime:
+    """The moment so many microseconds since 1970."""
+    return _EPOCH + micros * _MICROSECOND

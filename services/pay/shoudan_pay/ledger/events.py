@@ -35,6 +35,7 @@ def posted(
     One event for many groups: the records themselves are the history of a trade number.
     """
     body, room = pb.PostedGroups(), LINES_MAX
+    add = body.groups.add
     for decision in decisions:
         new = decision.new
         for start in range(0, len(new), LINES_MAX):
@@ -42,9 +43,10 @@ def posted(
             if len(part) > room:
                 events.add(POSTED, key="", body=body)
                 body, room = pb.PostedGroups(), LINES_MAX
-            _put(body.groups.add(), part, accounts)
+                add = body.groups.add
+            _put(add(), part, accounts)
             room -= len(part)
-    if body.groups:
+    if room < LINES_MAX:
         events.add(POSTED, key="", body=body)
 
 

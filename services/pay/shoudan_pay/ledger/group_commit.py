@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from itertools import groupby, islice
-from typing import Final, TypeAlias
+from itertools import islice
+from typing import TypeAlias
 
 from sqlalchemy.exc import DBAPIError
 
@@ -22,14 +21,21 @@ from shoudan_pay.config import PaySettings
 from shoudan_pay.ledger import events, postings
 from shoudan_pay.ledger.alerts import changed, crossings
 from shoudan_pay.ledger.chain_hash import Stamp, stamp_of
-from shoudan_pay.ledger.entries import Account, Crossing, Decision, Key, Posting, Record
+from shoudan_pay.ledger.entries import (
+    Account,
+    Crossing,
+    Decision,
+    Key,
+    Posting,
+    QuoteKey,
+    Record,
+    moment_of,
+)
 from shoudan_pay.ledger.refusals import PostingFailed
 from shoudan_pay.ledger.store import accounts as account_store
 from shoudan_pay.ledger.store import records as record_store
 
 Group: TypeAlias = Sequence[Posting]
-
-_NO_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)  # the time of a batch that finds no account
 
 _log = log.get_logger("ledger")
 
@@ -44,10 +50,17 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A group that is to be posted, and the row that its call leaves in the audit log, if any."""
+    """What one call wants posted, how many postings, and the row it leaves in the audit log, if any."""
 
-    group: Group
+    groups: Sequence[Group]
+    size: int
     draft: Draft | None
+
+    def halves(self) -> list[Wanted]:
+        """Two calls for less, with the same row."""
+        middle = len(self.groups) // 2
+        parts = self.groups[:middle], self.groups[middle:]
+        return [Wanted(part, sum(map(len, part)), self.draft) for part in parts]
 
 
 class Ledger:
@@ -56,14 +69,14 @@ class Ledger:
     def __init__(self, app: App[PaySettings]) -> None:
         self._app = app
         settings = app.settings
-        self._gather: Coalescer[Sequence[Wanted], Answer] = Coalescer(
+        self._gather: Coalescer[Wanted, Answer] = Coalescer(
             self._run,
             name="ledger",
             size_max=settings.ledger_batch_max,
             linger_s=settings.ledger_linger_s,
             in_flight_max=settings.ledger_in_flight_max,
             waiting_max=settings.ledger_waiting_max,
-            weight_of=lambda wanted: sum(len(one.group) for one in wanted),
+            weight_of=lambda wanted: wanted.size,
             slots=app.db.slots,
         )
 
@@ -74,17 +87,18 @@ class Ledger:
         is begun, and Unavailable when it is unknown whether it was made: repeat it. The row that a call
         leaves in the audit log is written with its postings.
         """
-        draft = draft_of_call()
-        return await self._gather([Wanted(group, draft) for group in groups])
+        return await self._gather(Wanted(groups, sum(map(len, groups)), draft_of_call()))
 
     async def aclose(self) -> None:
         """Finish what was taken."""
         await self._gather.aclose()
 
-    async def _run(self, calls: Sequence[Sequence[Wanted]]) -> list[Answer | Exception]:
-        answer = await self._commit([one for call in calls for one in call])
+    async def _run(self, calls: Sequence[Wanted]) -> list[Answer | Exception]:
+        answer = await self._commit(calls)
         decisions = iter(answer.decisions)
-        return [Answer(list(islice(decisions, len(call))), answer.accounts) for call in calls]
+        return [
+            Answer(list(islice(decisions, len(call.groups))), answer.accounts) for call in calls
+        ]
 
     async def _commit(self, wanted: Sequence[Wanted]) -> Answer:
         """One transaction; if a group poisons it, halves of it, down to the group that fails alone."""
@@ -96,7 +110,10 @@ class Ledger:
             if isinstance(error, DBAPIError) and sql_state(error) in RETRYABLE:
                 raise Unavailable("locked") from error
             if len(wanted) == 1:
-                return Answer([_failed(wanted[0].group)], {})
+                groups = wanted[0].groups
+                if len(groups) <= 1:
+                    return Answer([_failed(group) for group in groups], {})
+                wanted = wanted[0].halves()
         middle = len(wanted) // 2
         first = await self._commit(wanted[:middle])
         second = await self._commit(wanted[middle:])
@@ -104,19 +121,19 @@ class Ledger:
 
     async def _transact(self, wanted: Sequence[Wanted]) -> Answer:
         async with self._app.work("ledger") as work:
-            groups = [one.group for one in wanted]
+            groups = [group for call in wanted for group in call.groups]
             answer = await post(work, groups, stamp_of(self._app.settings))
-            decided = zip(wanted, answer.decisions, strict=True)
-            for _, call in groupby(decided, lambda pair: id(pair[0].draft)):
-                _record(work, list(call))
+            decisions = iter(answer.decisions)
+            for call in wanted:
+                decided = islice(decisions, len(call.groups))
+                _record(work, call.draft, list(decided))
             return answer
 
 
-def _record(work: UnitOfWork, call: Sequence[tuple[Wanted, Decision]]) -> None:
+def _record(work: UnitOfWork, draft: Draft | None, decisions: Sequence[Decision]) -> None:
     """Write the row of a call with its postings, when it leaves one."""
-    draft = call[0][0].draft
     if draft is not None:
-        done = any(decision.refusal is None for _, decision in call)
+        done = any(decision.refusal is None for decision in decisions)
         draft.entry = replace(draft.entry, outcome="done" if done else "refused")
         work.audit.take_draft(work.ids, draft)
 
@@ -133,10 +150,11 @@ async def post(work: UnitOfWork, groups: Sequence[Group], stamp: Stamp) -> Answe
     For code of this service whose own rows must stand or fall with the postings. Locks every touched
     account, in id order, to the end of the transaction.
     """
-    locked = await account_store.lock(work.db, {p.account for group in groups for p in group})
+    wanted = {p.account for group in groups for p in group}
+    locked = await account_store.lock_to_post(work.db, wanted)
     book = await _book(work, locked.accounts, groups)
     ids = work.ids.take(sum(map(len, groups)))
-    decisions = postings.decide(book, groups, iter(ids), locked.now or _NO_TIME, stamp)
+    decisions = postings.decide(book, groups, iter(ids), moment_of(locked.now_micros), stamp)
     accounts = {a.account_id: a for a in locked.accounts.values()}
     new = [record for decision in decisions for record in decision.new]
     if new:
@@ -148,19 +166,22 @@ async def post(work: UnitOfWork, groups: Sequence[Group], stamp: Stamp) -> Answe
 
 
 async def _book(
-    work: UnitOfWork, accounts: Mapping[Key, Account], groups: Iterable[Group]
+    work: UnitOfWork, accounts: Mapping[Key, Account], groups: Sequence[Group]
 ) -> postings.Book:
     """The records that the postings repeat or quote, read under the locks, so that none is added."""
-    known = [
-        (posting, account.account_id)
+    keys = {
+        (account.account_id, p.trade_no, p.trade_type, p.change_type)
         for group in groups
-        for posting in group
-        if (account := accounts.get(posting.account)) is not None
-    ]
-    keys = {(at, p.trade_no, p.trade_type, p.change_type): None for p, at in known}
-    giving = [(p, at, quote) for p, at in known if (quote := postings.quoted(p, at)) is not None]
-    keys |= dict.fromkeys(quote for _, _, quote in giving)
-    counted = {(at, p.ext_no, p.trade_type, p.change_type) for p, at, _ in giving}
+        for p in group
+        if (account := accounts.get(p.account)) is not None
+    }
+    counted: set[QuoteKey] = set()
+    for p in [p for group in groups for p in group if p.ext_no and p.account in accounts]:
+        account_id = accounts[p.account].account_id
+        quote = postings.quoted(p, account_id)
+        if quote is not None:
+            keys.add(quote)
+            counted.add((account_id, p.ext_no, p.trade_type, p.change_type))
     records = await record_store.by_key(work.db, keys) if keys else {}
     returned = await record_store.returned(work.db, counted) if counted else {}
     return postings.Book(accounts, records, returned)
@@ -168,7 +189,8 @@ async def _book(
 
 async def _watch(work: UnitOfWork, accounts: Mapping[int, Account], new: Sequence[Record]) -> None:
     """Publish the thresholds that the new records crossed, in that order."""
-    touched = dict.fromkeys(r.account_id for r in new if accounts[r.account_id].watched)
+    watched = {at for at, account in accounts.items() if account.watched}
+    touched = dict.fromkeys(r.account_id for r in new if r.account_id in watched) if watched else {}
     if not touched:
         return
     crossed: list[Crossing] = []

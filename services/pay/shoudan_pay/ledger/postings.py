@@ -117,21 +117,33 @@ def decide(
     return [sheet.group(group) for group in groups]
 
 
+class _Moment:
+    """The time of a record: as it is kept, as a seal covers it, and the accounting day it lies in."""
+
+    __slots__ = ("cut", "day", "micros", "time")
+
+    def __init__(self, time: datetime, cut: timedelta) -> None:
+        self.time, self.cut = time, cut
+        self.micros, self.day = micros_since_1970(time), day_of(time, cut)
+
+
 class _Standing:
     """Where one account stands in the middle of a batch."""
 
     __slots__ = ("account", "balance", "day", "floor", "head", "seq", "time", "time_micros")
 
-    def __init__(self, account: Account, now: datetime, cut: timedelta) -> None:
+    def __init__(self, account: Account, at: _Moment) -> None:
         self.account = account
         self.balance = account.balance_micros
-        self.floor = account.floor_micros
+        self.floor = -account.credit_micros if account.limited else None
         self.seq = account.seq
         self.head = account.head_hash
-        self.time = max(account.moved_time, now)
-        self.time_micros = micros_since_1970(self.time)
-        day = day_of(self.time, cut)
-        self.day = day if account.open_day is None else max(day, account.open_day)
+        ahead, opened = account.ahead_time, account.open_day
+        if ahead is not None and ahead > at.time:
+            at = _Moment(ahead, at.cut)
+        self.time, self.time_micros, self.day = at.time, at.micros, at.day
+        if opened is not None and opened > at.day:
+            self.day = opened
 
 
 class _Sheet:
@@ -144,7 +156,7 @@ class _Sheet:
         self._standings: dict[Key, _Standing] = {}
         self._ids = ids
         self._seal = stamp.ring.seal
-        self._now, self._cut = now, stamp.cut
+        self._at = _Moment(now, stamp.cut)
 
     def group(self, postings: Sequence[Posting]) -> Decision:
         """Apply one group, or take back what was applied of it."""
@@ -165,7 +177,7 @@ class _Sheet:
         # A repeat is answered before anything else: what was right once is never refused later.
         if known is not None:
             return _same(known, posting)
-        quote = quoted(posting, account.account_id)
+        quote = quoted(posting, account.account_id) if posting.ext_no else None
         amount = posting.amount_micros
         if not posting.void:
             if account.locked:
@@ -185,7 +197,7 @@ class _Sheet:
         account = self._accounts.get(key)
         if account is None:
             raise AccountNotFound(*key)
-        standing = self._standings[key] = _Standing(account, self._now, self._cut)
+        standing = self._standings[key] = _Standing(account, self._at)
         return standing
 
     def _given_back(self, posting: Posting, quote: RecordKey) -> int:

@@ -37,6 +37,7 @@ NAME_MAX: Final = 64
 SPKG_MAX: Final = 32
 MEMO_MAX: Final = 1024
 OPERATOR_MAX: Final = 64
+KEYS_KEPT: Final = 10_000
 PAGE_DEFAULT: Final = 100
 PAGE_MAX: Final = 1000
 # Without a group an account belongs to the only one its system has.
@@ -68,26 +69,34 @@ def memo(value: str) -> str:
 
 def key(message: pb.AccountKey) -> Key:
     """The key of one account."""
+    return _key(message.ident, message.groups, message.eid)
+
+
+@lru_cache(maxsize=KEYS_KEPT)  # accounts are asked for over and over; a refusal is not kept
+def _key(ident: str, groups: str, eid: str) -> Key:
     return (
-        text("ident", message.ident, IDENT_MAX),
-        text("groups", message.groups or ONLY_GROUP, IDENT_MAX),
-        text("eid", message.eid, EID_MAX),
+        text("ident", ident, IDENT_MAX),
+        text("groups", groups or ONLY_GROUP, IDENT_MAX),
+        text("eid", eid, EID_MAX),
     )
 
 
 def posting(message: pb.Posting, origin: tuple[str, str] | None = None) -> Posting:
     """One posting, its shape and its own sense checked; `origin` of its call, when it is known already."""
+    account, ext_no, words = message.account, message.ext_no, message.memo
+    source, operator = origin or origin_of_call()
     asked = Posting(
-        key(message.account),
+        _key(account.ident, account.groups, account.eid),
         text("trade_no", message.trade_no, NUMBER_MAX),
         message.change_type,
         message.trade_type,
         message.amount_micros,
-        text("ext_no", message.ext_no, NUMBER_MAX, optional=True),
-        memo(message.memo),
+        text("ext_no", ext_no, NUMBER_MAX) if ext_no else "",
+        memo(words) if words else "",
         message.void,
         _about(message.about),
-        *(origin or origin_of_call()),
+        source,
+        operator,
     )
     postings.check(asked)
     return asked

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.refusal import Refusal
@@ -33,10 +35,11 @@ class PostingCalls:
         self, request: pb.PostEntriesRequest, context: RpcContext
     ) -> pb.PostEntriesResponse:
         """Each group whole or not at all, groups independent."""
-        if sum(len(group.postings) for group in request.groups) > POSTINGS_MAX:
+        groups = [group.postings for group in request.groups]
+        if sum(map(len, groups)) > POSTINGS_MAX:
             raise FieldInvalid("groups", f"have more than {POSTINGS_MAX} postings")
         origin = ledger_messages.origin_of_call()
-        read = [_read(group, origin) for group in request.groups]
+        read = [_read(group, origin) for group in groups]
         asked = [one for one in read if not isinstance(one, Refusal)]
         answer = await self._ledger.post(asked) if asked else Answer([], {})
         records, decisions = ledger_messages.Records(answer.accounts), iter(answer.decisions)
@@ -82,11 +85,11 @@ class PostingCalls:
         return pb.GetBalanceResponse(balance_micros=balance, seq=seq)
 
 
-def _read(group: pb.PostEntriesRequest.Group, origin: tuple[str, str]) -> Group | Refusal:
+def _read(group: Sequence[pb.Posting], origin: tuple[str, str]) -> Group | Refusal:
     try:
-        if not group.postings:
+        if not group:
             raise FieldInvalid("postings", "is empty")
-        return [ledger_messages.posting(one, origin) for one in group.postings]
+        return [ledger_messages.posting(one, origin) for one in group]
     except Refusal as refusal:
         return refusal
 

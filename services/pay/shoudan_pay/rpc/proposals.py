@@ -160,7 +160,7 @@ async def _create(
 async def _update(work: UnitOfWork, request: pb.UpdateAccountRequest) -> Applied:
     """Change name, credit or lock of an account."""
     key, wanted = read_change(request)
-    before = (await store.lock(work.db, [key])).accounts.get(key)
+    before = (await store.lock(work.db, [key])).get(key)
     (after,) = await accounts.change(work.db, {key: wanted})
     assert before is not None, "change() refuses what is not there"
     events.account_changed(work.events, after)

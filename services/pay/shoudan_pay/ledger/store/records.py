@@ -75,12 +75,14 @@ SELECT given.account_id, given.ext_no, given.trade_type, given.change_type, r.su
 ) r WHERE r.sum_micros IS NOT NULL
 """)
 
+# An account that had moved ahead of the clock stays where it was: what its records say, too.
 _MOVE = statement("""
 UPDATE account_info a SET balance_micros = given.balance, seq = given.seq_last,
-    head_hash = given.head, moved_time = given.moved, open_day = given.open_day
+    head_hash = given.head, moved_time = greatest(a.moved_time, CAST(:moved AS timestamptz)),
+    open_day = given.open_day
 FROM unnest(CAST(:id AS bigint[]), CAST(:balance AS bigint[]), CAST(:seq AS bigint[]),
-    CAST(:head AS bytea[]), CAST(:moved AS timestamptz[]), CAST(:day AS date[])
-) AS given(id, balance, seq_last, head, moved, open_day)
+    CAST(:head AS bytea[]), CAST(:day AS date[])
+) AS given(id, balance, seq_last, head, open_day)
 WHERE a.account_id = given.id
 """)
 
@@ -286,7 +288,8 @@ async def insert(db: AsyncConnection, records: Sequence[Record]) -> None:
         "balance": [r.balance_micros for r in last],
         "seq": [r.seq for r in last],
         "head": [r.hash for r in last],
-        "moved": [r.create_time for r in last],
+        # The time of all that are not ahead of it.
+        "moved": min(r.create_time for r in last),
         "day": [r.day for r in last],
     }
     await db.execute(_MOVE, binds)
