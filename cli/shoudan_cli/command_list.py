@@ -49,6 +49,14 @@ SINGLE: Final = {
     "serve": Command(
         "shoudan_cli.process:serve", "Run one service until SIGTERM or Ctrl-C, then drain."
     ),
+    "backup": Command(
+        "shoudan_cli.backup:backup",
+        "Keep a running system of this machine in one file, at one moment, while it goes on.",
+    ),
+    "restore": Command(
+        "shoudan_cli.backup:restore",
+        "Make a system's data folder again from what `shoudan backup` wrote; `up` goes on from there.",
+    ),
     "migrate": Command(
         "shoudan_cli.process:migrate", "Bring the databases up to date. Repeats change nothing."
     ),
