@@ -27,7 +27,7 @@ from shoudan_kit.config import Secret
 from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.secrets.tokens import ROLES
 from shoudan_kit.service import OPERATIONS, Process
-from tests.order.harness import inboxes, running
+from tests.order.harness import catalogue_pb, inboxes, running
 from tests.valid import VALID, WITHOUT
 
 SERVICES = ("order", "delivery", "erp_ingest", "pay", "identity", "finance")
@@ -282,8 +282,11 @@ async def _copy(source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
 async def prepare(service: str, urls: DatabaseUrls) -> None:
     """What a process must find at its start, so that a request is not refused from memory."""
     if service == "order":
-        async with inboxes() as inbox, running(urls, inbox):
-            pass
+        async with inboxes() as inbox, running(urls, inbox) as harness:
+            endpoint = catalogue_pb.NotifyEndpoint(
+                endpoint_no="e1", channel_no="test", url="http://127.0.0.1:1/", enabled=True
+            )
+            await harness.apply(notify_endpoints=[endpoint])
     if service == "delivery":
         async with serving(service, urls.service) as (_, channel):
             codes = [

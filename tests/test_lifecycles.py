@@ -13,7 +13,7 @@ from shoudan_kit.db.migrate import upgrade
 from shoudan_kit.db.moves import Moves, lifecycles_of
 from shoudan_kit.embedded import DatabaseUrls
 
-TABLES = {"order": 8, "pay": 7, "delivery": 3, "erp_ingest": 1, "identity": 1, "finance": 9}
+TABLES = {"order": 9, "pay": 7, "delivery": 3, "erp_ingest": 1, "identity": 1, "finance": 9}
 LAID = """SELECT c.relname, t.oid, obj_description(t.oid, 'pg_trigger') AS rule FROM pg_trigger t
     JOIN pg_class c ON c.oid = t.tgrelid WHERE t.tgname = c.relname || '_lifecycle' ORDER BY 1"""
 

@@ -130,6 +130,7 @@ PASSED = {
     "shoudan_order.store.open_work.ORDERS.page": "an index of what is parked",
     "shoudan_order.store.catalogue._FORGET": "what the last change left over is deleted",
     "shoudan_order.store.catalogue._SINCE": "all that came since is wanted, up to a bound",
+    "shoudan_order.store.endpoints._FORGET": "what is over is deleted",
     "shoudan_order.store.nonces._FORGET": "what is over is deleted",
     "shoudan_order.store.routes._FORGET": "what is over is deleted",
     "shoudan_order.store.risk._FORGET": "what is over is deleted",

@@ -28,17 +28,17 @@ PURE_NEVER_IMPORTS = {"aiohttp", "asyncpg", "grpc", "nats", "shoudan", "sqlalche
 NOUN = 3
 COMMANDS = ("exception", "hold", "reconcile", "report", "request", "risk", "route", "segment")
 FLOORS = {
-    **dict.fromkeys(["commands", *(f"{n}_commands" for n in (*COMMANDS, "statement"))], 6),
+    **dict.fromkeys(
+        ["commands", *(f"{n}_commands" for n in (*COMMANDS, "endpoint", "statement"))], 6
+    ),
     "app": 5,
     **dict.fromkeys(["rpc", "tasks"], 4),
     # A rule adds its events, and calls the other services, inside its own steps: both stand below it.
     # statements: the form of what the ledger signs, read by its commands without the service.
     **dict.fromkeys(["events", "protocol", "protocols", "statements", "store"], 2),
     # entries: what rows are as values; the store makes them, the nouns judge them.
-    **dict.fromkeys(
-        ["config", "credential_kinds", "entries", "kinds", "refusals", "rows", "states", "tables"],
-        1,
-    ),
+    **dict.fromkeys(["config", "credential_kinds", "entries", "kinds", "refusals", "tables"], 1),
+    **dict.fromkeys(["endpoint_states", "rows", "states"], 1),
 }
 # Homes inside a service, each with role files of its own; in which order they stand, import-linter reads.
 PRODUCTS = {"shoudan_pay": {"chinaums", "dingdang", "ledger", "payserver", "platforms"}}

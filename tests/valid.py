@@ -164,6 +164,13 @@ def _stated(message: Any) -> None:
     one.channel_no, one.product, one.version, one.available = "up", "p", 1, True
 
 
+def _of_endpoint(message: Any) -> None:
+    """Of the endpoint that tests/test_every_field.py puts into the catalogue."""
+    message.channel_no, message.endpoint_no = "test", "e1"
+    for name in {"nonce", "page_token"} & set(message.DESCRIPTOR.fields_by_name):
+        message.ClearField(name)
+
+
 # What to change of the plainest request, by the method's name.
 VALID: dict[str, Correct] = {
     "OrderService/CreateOrders": lambda m: _order(m.orders[0]),
@@ -185,7 +192,16 @@ VALID: dict[str, Correct] = {
         ),
         lambda m: m.nonce.Clear(),
     ),
-    "ChannelService/SendNotice": lambda m: setattr(m, "key", "k"),
+    **dict.fromkeys(
+        (
+            "EndpointService/ListEndpointNotifies",
+            "EndpointService/SetEndpointState",
+            "EndpointService/TestEndpoint",
+            "EndpointService/ResendEndpointNotifies",
+        ),
+        _of_endpoint,
+    ),
+    "ChannelService/SendNotice": lambda m: (setattr(m, "key", "k"), setattr(m, "body", b"{}")),
     "LedgerService/ListAlerts": lambda m: setattr(m, "page_token", "1.1"),
     "AlertService/ListSent": lambda m: setattr(m, "page_token", "1.1.t"),
     "AlertService/TestTarget": lambda m: setattr(m, "target", "partner"),

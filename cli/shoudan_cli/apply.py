@@ -74,6 +74,9 @@ def catalogue_of(document: Document) -> catalogue.Catalogue:
             for product in shelf.products
         ],
         cantons=[catalogue.Canton(**fields(one)) for one in document.cantons],
+        notify_endpoints=[
+            catalogue.NotifyEndpoint(**fields(one)) for one in document.notify_endpoints
+        ],
     )
 
 
@@ -306,6 +309,7 @@ def _catalogue_rows(found: catalogue.Catalogue) -> dict[str, Any]:
         "down_channels": _nested(found.down_channels, found.down_shelves, found.down_products),
         "up_channels": _nested(found.up_channels, found.up_shelves, found.up_products),
         "cantons": [_plain(one) for one in found.cantons],
+        "notify_endpoints": [_plain(one) for one in found.notify_endpoints],
     }
 
 

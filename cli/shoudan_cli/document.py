@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, cast
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from shoudan_cli.exact_yaml import Loader
 from shoudan_kit import money
 
 BYTES_MAX: Final = 64 * 2**20
@@ -370,6 +371,19 @@ class Canton(Row):
     standard_code: Annotated[str, BeforeValidator(_text)] = ""
 
 
+class NotifyEndpoint(Row):
+    """oms_notify_endpoint."""
+
+    endpoint_no: Short
+    channel_no: Short
+    url: str
+    events: list[
+        Literal["order.ended", "refund.ended", "cards.issued", "balance.alert", "bill.ready"]
+    ] = []
+    body_version: Literal[0, 1] = 0
+    enabled: bool = True
+
+
 class Document(Row):
     """One whole file. What is not in it stays as it is in the system."""
 
@@ -379,30 +393,9 @@ class Document(Row):
     suppliers: list[Supplier] = []
     accounts: list[Account] = []
     cantons: list[Canton] = []
+    notify_endpoints: list[NotifyEndpoint] = []
     pay_mode_templates: list[PayModeTemplate] = []
     packages: list[Package] = []
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe, with decimals kept as their text (0.99 is a rate, not a float) and repeated keys refused."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names: list[str] = [key.value for key, _ in node.value]
-        for name in names:
-            if names.count(name) > 1:
-                mark = node.start_mark
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {name} stands twice", mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-def _as_text(loader: yaml.SafeLoader, node: yaml.Node) -> str:
-    return str(loader.construct_scalar(cast("yaml.ScalarNode", node)))
-
-
-for _tag in ("float", "timestamp"):
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _as_text)
 
 
 def load(path: Path, environ: Mapping[str, str] | None = None) -> Document:
@@ -419,7 +412,7 @@ def parse(text: str, name: str, environ: Mapping[str, str]) -> Document:
     if len(text) > BYTES_MAX:
         raise DocumentError(name, [f"is longer than {BYTES_MAX} characters"])
     try:
-        raw = _Loader(text).get_single_data()
+        raw = Loader(text).get_single_data()
     except (yaml.YAMLError, RecursionError, ValueError) as error:  # the last two of YAML's reader
         raise DocumentError(name, [f"is not YAML: {' '.join(str(error).split())}"]) from None
     mistakes: list[str] = []
@@ -486,6 +479,7 @@ def _repeated(document: Document) -> list[str]:
         "pay_mode_templates.template_id": [one.template_id for one in document.pay_mode_templates],
         "packages": [(one.ident, one.groups, one.eid, one.spkg_id) for one in document.packages],
         "cantons.canton_code": [one.canton_code for one in document.cantons],
+        "notify_endpoints.endpoint_no": [one.endpoint_no for one in document.notify_endpoints],
     }
     return [
         f"{where}: {value} stands twice"

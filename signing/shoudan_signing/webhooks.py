@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Final
 
+from standardwebhooks.webhooks import Webhook
+
 MARK: Final = "whsec_"
-VERSION: Final = "v1,"
 ID: Final = "webhook-id"
 TIMESTAMP: Final = "webhook-timestamp"
 SIGNATURE: Final = "webhook-signature"
@@ -22,14 +23,10 @@ class NotVerified(ValueError):
 
 
 def signed(secrets: Sequence[str], message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The headers of a notify, one signature per key, so that keys can be exchanged."""
-    content = f"{message_id}.{timestamp}.".encode() + body
-    macs = [hmac.digest(key_of(secret), content, hashlib.sha256) for secret in secrets]
-    return {
-        ID: message_id,
-        TIMESTAMP: str(timestamp),
-        SIGNATURE: " ".join(f"{VERSION}{base64.b64encode(mac).decode()}" for mac in macs),
-    }
+    """The headers of a notify, one signature per key, so that keys can be exchanged. `body` is UTF-8."""
+    text, moment = body.decode(), datetime.fromtimestamp(timestamp, UTC)
+    made = [Webhook(key_of(secret)).sign(message_id, moment, text) for secret in secrets]
+    return {ID: message_id, TIMESTAMP: str(timestamp), SIGNATURE: " ".join(made)}
 
 
 def key_of(secret: str) -> bytes:
@@ -72,7 +69,12 @@ def verify(
         raise NotVerified(f"{TIMESTAMP} is no number of seconds")
     if abs(now - int(stamp)) > tolerance_s:
         raise NotVerified(f"{TIMESTAMP} is {now - int(stamp)} s off")
-    wanted = signed(secrets, given[ID], int(stamp), body)[SIGNATURE].split()
+    try:
+        wanted = signed(secrets, given[ID], int(stamp), body)[SIGNATURE].split()
+    except (OverflowError, ValueError) as error:
+        raise NotVerified(
+            f"the body or {TIMESTAMP} cannot be signed: {type(error).__name__}"
+        ) from None
     there = given[SIGNATURE].split()
     # All are compared, each in constant time: how long it takes must not show which fitted.
     fits = [hmac.compare_digest(a.encode(), b.encode()) for a in wanted for b in there]

@@ -85,6 +85,15 @@ def catalogue(folder: Path) -> Path:
         {"groups": "down_channel", "eid": party, "name": party, "opening_yuan": 90000}
         for party in PARTIES
     ]
+    whole["notify_endpoints"] = [
+        {
+            "endpoint_no": f"{party}-1",
+            "channel_no": party,
+            "url": "http://127.0.0.1:1/",
+            "enabled": False,
+        }
+        for party in PARTIES
+    ]
     dear = whole["up_channels"][1]["shelves"][0]["products"]
     dear.append(dear[0] | {"product_id": 399, "face": int(FOREIGN_FACE)})
     whole["accounts"] = [a for a in whole["accounts"] if a["eid"] not in {"test", "ycdown"}]
@@ -249,6 +258,7 @@ class Parties:
     # ---------------------------------------------------------------- what there is
     async def prepare(self) -> None:
         """One object of every kind for each party."""
+        self.objects["endpoint"] = {party: f"{party}-1" for party in PARTIES}
         for party in PARTIES:
             await self._platforms(party)
             await self._payserver(party)

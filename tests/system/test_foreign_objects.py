@@ -124,6 +124,15 @@ async def bill_file(two: Parties, whose: str, method: str) -> Answer:
     return await two.send(method, f"{two.system.gateway_url}/bill/file/{'u' * 43}/bill.csv")
 
 
+def of_endpoint(path: str, **more: str) -> Ask:
+    """A call about an endpoint of the caller's."""
+
+    def ask(two: Parties, whose: str, method: str) -> Any:
+        return two.channel(method, path, endpoint_no=two.id_of("endpoint", whose), **more)
+
+    return ask
+
+
 def of_order(path: str) -> Ask:
     """A call about an order of the caller's."""
 
@@ -332,6 +341,11 @@ ROWS: dict[str, Row] = {
     "/bill/file/{token}/{file}": row(bill_file, closed="the link is the proof"),
     "/request/list": row(own_list("/request/list", **EMPTY_PERIOD), closed=OWN_LIST),
     "/order/cancel": row(of_order("/order/cancel")),
+    "/notify/endpoint/list": row(own_list("/notify/endpoint/list"), closed=OWN_LIST),
+    "/notify/endpoint/notifies": row(of_endpoint("/notify/endpoint/notifies")),
+    "/notify/endpoint/pause": row(of_endpoint("/notify/endpoint/pause", paused="1")),
+    "/notify/endpoint/resend": row(of_endpoint("/notify/endpoint/resend")),
+    "/notify/endpoint/test": row(of_endpoint("/notify/endpoint/test")),
     "/notify/list": row(of_order("/notify/list")),
     "/notify/resend": row(of_order("/notify/resend")),
     "/refund/general": row(refunded("/refund/general")),

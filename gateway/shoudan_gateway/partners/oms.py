@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue_pb
 from shoudan.order.v1 import channel_service_pb2 as channel_pb
+from shoudan.order.v1 import endpoint_service_pb2 as endpoint_pb
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan_gateway.fields import Choice, Text, Url, Whole, Yuan
 from shoudan_gateway.parameters import BODY, QUERY
@@ -34,13 +35,10 @@ from shoudan_kit.rpc.refusal import Refused
 from shoudan_signing import channel as signing
 
 W = TypeVar(
-    "W",
-    pb.NewOrder,
-    pb.NewRefund,
-    pb.FetchCardsRequest,
-    channel_pb.CancelOrderRequest,
-    channel_pb.ResendChannelNotifyRequest,
-)
+    "W", pb.NewOrder, pb.NewRefund, pb.FetchCardsRequest, channel_pb.CancelOrderRequest,
+    channel_pb.ResendChannelNotifyRequest, endpoint_pb.SetEndpointStateRequest,
+    endpoint_pb.TestEndpointRequest, endpoint_pb.ResendEndpointNotifiesRequest,
+)  # fmt: skip
 BOTH: Final = frozenset({"GET", "POST"})
 NUM_MAX: Final = 1000
 ON_SHELF: Final = 1

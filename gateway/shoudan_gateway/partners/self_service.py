@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from shoudan.order.v1 import channel_service_pb2 as pb
+from shoudan.order.v1 import endpoint_service_pb2 as endpoint_pb
 from shoudan.order.v1 import order_service_pb2 as order_pb
 from shoudan.order.v1 import request_log_service_pb2 as log_pb
 from shoudan_gateway.fields import Choice, Moment, Text, Whole
@@ -35,12 +36,15 @@ from shoudan_kit.money import micros_to_yuan
 L = TypeVar("L", pb.ListChannelOrdersRequest, pb.ListChannelRefundsRequest)
 
 REQUEST_LOG: Final = "shoudan.order.v1.RequestLogService"
+ENDPOINTS: Final = "shoudan.order.v1.EndpointService"
 SERVICE: Final = "shoudan.order.v1.ChannelService"
 SOURCE: Final = "docs/reference/http/self-service.md"
 PERIOD_MAX: Final = timedelta(days=31)
 # refund_status of an order: where the money of a cancelled order is.
 MONEY_BACK: Final = {0: "DONE", 20: "UNDERWAY", 30: "UNDERWAY", 99: "NONE"}
 NOTIFY_STATUS: Final = {0: "ACKNOWLEDGED", 100: "QUERIED"}
+
+ENDPOINT_STATE: Final = {0: "ACTIVE", 10: "PAUSED", 90: "OFF"}
 
 START: Final = Field("start_time", "", "开始时间（含），北京时间 yyyy-MM-dd HH:mm:ss", Moment())
 END: Final = Field("end_time", "", "结束时间（不含），与开始时间相差不超过31天", Moment())
@@ -68,6 +72,27 @@ REQUESTS: Final = (
     Field("failed", "", "1：只返回出错的请求", Choice((0, 1)), required=False),
     PAGE_SIZE,
     PAGE,
+)
+ENDPOINT: Final = (
+    oms.CHANNEL_NO,
+    Field("endpoint_no", "endpoint_no", "通知端点编号", Text(32)),
+)
+SENT: Final = (
+    *ENDPOINT,
+    Field("given_up", "given_up", "1：只返回未送达的", Choice((0, 1)), required=False),
+    Field("page_size", "page_size", "每页数量，1-100，默认100", Whole(1, 100), required=False),
+    PAGE,
+)
+PAUSE: Final = (*ENDPOINT, Field("paused", "paused", "1暂停，0恢复", Choice((0, 1))))
+SEND_AGAIN: Final = (
+    *ENDPOINT,
+    Field(
+        "notify_id",
+        "",
+        "通知编号；不传为该端点最早的1000条未送达通知",
+        Whole(1, 2**63 - 1),
+        required=False,
+    ),
 )
 RESEND: Final = (*ORDER, oms.REFUND_NO.optional("；不传为订单通知"))
 
@@ -237,6 +262,88 @@ def _resent(answer: pb.ResendChannelNotifyResponse, request: Inbound) -> Outboun
     return Outbound(200, {**_caller(request), "result": result, "notify": _notify(answer.notify)})
 
 
+def _endpoint_shown(one: endpoint_pb.Endpoint) -> dict[str, Any]:
+    return {
+        "endpoint_no": one.endpoint_no,
+        "url": one.url,
+        "events": list(one.events),
+        "body_version": one.body_version,
+        "enabled": one.enabled,
+        "state": ENDPOINT_STATE.get(one.state, ""),
+        "reason": one.reason,
+        "change_time": _time(one, "change_time"),
+        "fails": one.fails,
+        "fails_max": one.fails_max,
+        "fail_time": _time(one, "fail_time"),
+        "recent_sent": one.recent_sent,
+        "recent_acknowledged": one.recent_acknowledged,
+        "answer": one.answer,
+        "answer_time": _time(one, "answer_time"),
+        "alert_level": one.alert_level,
+        "alert_time": _time(one, "alert_time"),
+        "given_up_count": one.given_up_count,
+    }
+
+
+def _endpoints(answer: endpoint_pb.ListEndpointsResponse, request: Inbound) -> Outbound:
+    shown = [_endpoint_shown(one) for one in answer.endpoints]
+    return Outbound(200, {**_caller(request), "endpoints": shown})
+
+
+def _endpoint_state(answer: endpoint_pb.SetEndpointStateResponse, request: Inbound) -> Outbound:
+    shown = {**_caller(request), "endpoint": _endpoint_shown(answer.endpoint)}
+    return Outbound(200, shown, replayed=not answer.changed)
+
+
+def _sent(answer: endpoint_pb.ListEndpointNotifiesResponse, request: Inbound) -> Outbound:
+    shown = [
+        {
+            "notify_id": str(one.notify_id),
+            "webhook_id": f"evt_{one.event_key}",
+            "event": one.event,
+            "notify_status": _sent_status(one),
+            "notify_count": one.tries,
+            "max_count": one.tries_max,
+            "http_status": one.http_status,
+            "answer": one.answer,
+            "create_time": _time(one, "create_time"),
+            "end_time": _time(one, "end_time"),
+        }
+        for one in answer.notifies
+    ]
+    return Outbound(
+        200, {**_caller(request), "notifies": shown, "next_page": answer.next_page_token}
+    )
+
+
+def _sent_status(one: endpoint_pb.EndpointNotify) -> str:
+    if one.given_up:
+        return "GIVEN_UP"
+    return NOTIFY_STATUS[0] if one.HasField("end_time") else "UNDERWAY"
+
+
+def _tested(answer: endpoint_pb.TestEndpointResponse, request: Inbound) -> Outbound:
+    shown = {
+        **_caller(request),
+        "acknowledged": answer.acknowledged,
+        "http_status": answer.http_status,
+        "answer": answer.answer,
+        "took_ms": answer.took_ms,
+    }
+    return Outbound(200, shown)
+
+
+def _sent_again(answer: endpoint_pb.ResendEndpointNotifiesResponse, request: Inbound) -> Outbound:
+    return Outbound(200, {**_caller(request), "count": answer.count})
+
+
+def _send_again(request: Inbound) -> endpoint_pb.ResendEndpointNotifiesRequest:
+    made = oms.signed_once(endpoint_pb.ResendEndpointNotifiesRequest, ENDPOINT)(request)
+    if number := values_of(request, SEND_AGAIN).get("notify_id"):
+        made.notify_ids.append(number)
+    return made
+
+
 def _request_log(answer: log_pb.ListRequestsResponse, request: Inbound) -> Outbound:
     shown = [
         {
@@ -323,6 +430,55 @@ PARTNER = Partner(
             "请求日志接口：本渠道28天内的请求，含被拒绝的",
             REQUESTS,
             (_requests, f"{REQUEST_LOG}/ListRequests", _request_log),
+        ),
+        _endpoint(
+            "/notify/endpoint/list",
+            "通知端点列表接口：各端点及其状态",
+            (oms.CHANNEL_NO,),
+            (
+                flat(endpoint_pb.ListEndpointsRequest, (oms.CHANNEL_NO,)),
+                f"{ENDPOINTS}/ListEndpoints",
+                _endpoints,
+            ),
+        ),
+        _endpoint(
+            "/notify/endpoint/notifies",
+            "通知端点的通知接口：28天内发往该端点的通知",
+            SENT,
+            (
+                flat(endpoint_pb.ListEndpointNotifiesRequest, SENT),
+                f"{ENDPOINTS}/ListEndpointNotifies",
+                _sent,
+            ),
+        ),
+        _endpoint(
+            "/notify/endpoint/pause",
+            "通知端点暂停与恢复接口",
+            PAUSE,
+            (
+                oms.signed_once(endpoint_pb.SetEndpointStateRequest, PAUSE),
+                f"{ENDPOINTS}/SetEndpointState",
+                _endpoint_state,
+            ),
+            writes=True,
+        ),
+        _endpoint(
+            "/notify/endpoint/test",
+            "通知端点测试接口：立即发送一条测试通知",
+            ENDPOINT,
+            (
+                oms.signed_once(endpoint_pb.TestEndpointRequest, ENDPOINT),
+                f"{ENDPOINTS}/TestEndpoint",
+                _tested,
+            ),
+            writes=True,
+        ),
+        _endpoint(
+            "/notify/endpoint/resend",
+            "通知端点重发接口：未送达的通知再发送三次",
+            SEND_AGAIN,
+            (_send_again, f"{ENDPOINTS}/ResendEndpointNotifies", _sent_again),
+            writes=True,
         ),
         _endpoint(
             "/notify/resend",

@@ -16,6 +16,7 @@ from shoudan.order.v1 import (
 )
 from shoudan.order.v1.channel_service_pb2_grpc import add_ChannelServiceServicer_to_server
 from shoudan.order.v1.dictionary_service_pb2_grpc import add_DictionaryServiceServicer_to_server
+from shoudan.order.v1.endpoint_service_pb2_grpc import add_EndpointServiceServicer_to_server
 from shoudan.order.v1.goods_service_pb2_grpc import add_GoodsServiceServicer_to_server
 from shoudan.order.v1.request_log_service_pb2_grpc import (
     add_RequestLogServiceServicer_to_server,
@@ -32,6 +33,7 @@ from shoudan_kit.secrets.reseal import SealedData
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.service import App, Running, Service
 from shoudan_order import (
+    endpoints,
     goods_changes,
     nonces,
     open_work,
@@ -46,6 +48,7 @@ from shoudan_order.context import Context, Known
 from shoudan_order.credential_kinds import KINDS
 from shoudan_order.delivery_client import DeliveryClient
 from shoudan_order.endings import Endings
+from shoudan_order.endpoint_notices import EndpointNotices
 from shoudan_order.notifies import Notifier
 from shoudan_order.order_cache import OrdersInMemory
 from shoudan_order.pay_client import PayClient
@@ -56,6 +59,7 @@ from shoudan_order.rpc.audit import AuditServicer
 from shoudan_order.rpc.catalogue import CatalogueServicer
 from shoudan_order.rpc.channel import ChannelServicer
 from shoudan_order.rpc.dictionary import DictionaryServicer
+from shoudan_order.rpc.endpoint import EndpointServicer
 from shoudan_order.rpc.goods import GoodsServicer
 from shoudan_order.rpc.order import OrderServicer
 from shoudan_order.rpc.request_log import RequestLogServicer
@@ -83,6 +87,7 @@ NAMES = (
     "shoudan.order.v1.GoodsService",
     "shoudan.order.v1.ChannelService",
     "shoudan.order.v1.RequestLogService",
+    "shoudan.order.v1.EndpointService",
     PERSONAL,
 )
 
@@ -116,6 +121,7 @@ async def start(app: App[OrderSettings]) -> Running:
     notifier = Notifier(context, shares, endings)
     context.notifier = notifier
     context.shelf_notices = shelf = ShelfNotices(context, shelf_notices.notify)
+    context.endpoint_notices = endpoint_calls = EndpointNotices(context)
     context.goods_changes = goods = ShelfNotices(context, goods_changes.notify)
     if is_first:
         await admin.refresh(context)
@@ -144,12 +150,13 @@ async def start(app: App[OrderSettings]) -> Running:
             partial(add_GoodsServiceServicer_to_server, GoodsServicer(context)),
             partial(add_ChannelServiceServicer_to_server, ChannelServicer(context)),
             partial(add_RequestLogServiceServicer_to_server, RequestLogServicer(context)),
+            partial(add_EndpointServiceServicer_to_server, EndpointServicer(context)),
             partial(personal_service_pb2_grpc.add_PersonalServiceServicer_to_server, personal),
         ),
         names=NAMES,
         handlers=HANDLERS,
         background=(*_background(context), *_exchange(app, shares, notifier)),
-        closers=(orders.aclose, shelf.aclose, goods.aclose, notifier.aclose),
+        closers=(orders.aclose, shelf.aclose, goods.aclose, notifier.aclose, endpoint_calls.aclose),
         open_work=open_work.sources(context),
         credentials=context.credentials if is_first else None,
         sealed=SealedData(ring, SEALED),
@@ -189,6 +196,7 @@ def _background(context: Context) -> tuple[Callable[[], Awaitable[None]], ...]:
         await request_log.forget_forever(context)
 
     own = gauge_parked, forget_nonces, forget_counters, poll_routes, forget_routes
+    own = *own, partial(endpoints.forget_forever, context)
     once = poll_catalogue, poll_risk, poll_segments, forget_requests
     return (*once, *own) if context.app.first is context.app else own
 

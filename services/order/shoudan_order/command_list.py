@@ -38,6 +38,10 @@ REQUEST: Final = Command(
     "shoudan_order.request_commands:app",
     "Requests of partners: what was called, answered and refused, by id.",
 )
+ENDPOINT: Final = Command(
+    "shoudan_order.endpoint_commands:app",
+    "Endpoints of channels: where they are sent what happens, how that goes, pause, test, send again.",
+)
 REPORT: Final = Command(
     "shoudan_order.report_commands:app",
     "Reports: profit, by supplier, by channel.",

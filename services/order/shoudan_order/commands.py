@@ -426,6 +426,7 @@ def run(target: str, work: Callable[[Ask], Awaitable[T]], *, call_s: float = CAL
     from shoudan.order.v1 import (
         audit_service_pb2_grpc,
         catalogue_service_pb2_grpc,
+        endpoint_service_pb2_grpc,
         order_service_pb2_grpc,
         request_log_service_pb2_grpc,
         retention_service_pb2_grpc,
@@ -440,6 +441,7 @@ def run(target: str, work: Callable[[Ask], Awaitable[T]], *, call_s: float = CAL
             "Audit": audit_service_pb2_grpc.AuditServiceStub,
             "Proposal": proposal_service_pb2_grpc.ProposalServiceStub,
             "Catalogue": catalogue_service_pb2_grpc.CatalogueServiceStub,
+            "Endpoint": endpoint_service_pb2_grpc.EndpointServiceStub,
             "RequestLog": request_log_service_pb2_grpc.RequestLogServiceStub,
             "Retention": retention_service_pb2_grpc.RetentionServiceStub,
             "Risk": risk_service_pb2_grpc.RiskServiceStub,

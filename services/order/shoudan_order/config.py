@@ -103,6 +103,16 @@ class OrderSettings(SealedAccountSettings, TwoPersonsSettings):
         86_400,
         description="Seconds without an answer until a host is off and its notifies are skipped.",
     )
+    endpoint_fails_max: int = Field(
+        20,
+        ge=2,
+        le=1_000,
+        description="Failures in a row until an endpoint of a channel is switched off;"
+        " alerted at 50, 70, 90 and 100 % of them.",
+    )
+    endpoint_dead_s: Seconds = Field(
+        86_400, description="Seconds since the first of them before it is."
+    )
     goofish_app_id: str = Field(
         "",
         pattern="^([1-9][0-9]{0,17})?$",

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.credentials.book import Credentials
 from shoudan_kit.http.client import HttpClient
+from shoudan_kit.limits.bulkhead import Party
 from shoudan_kit.secrets import named_secret
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.service import App
@@ -19,19 +20,46 @@ from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import kinds
 from shoudan_order.catalogue.goods import GoodsIndex, index_of
 from shoudan_order.catalogue.index import Catalogue
-from shoudan_order.catalogue.model import DownChannel
+from shoudan_order.catalogue.model import DownChannel, NotifyEndpoint
 from shoudan_order.catalogue.routing import FactTable
 from shoudan_order.catalogue.segments import NO_SEGMENTS, Segments
 from shoudan_order.config import OrderSettings
-from shoudan_order.credential_kinds import CHANNEL, NOTIFY
+from shoudan_order.credential_kinds import CHANNEL, ENDPOINT, NOTIFY
 from shoudan_order.delivery_client import DeliveryClient
 from shoudan_order.order_cache import OrdersInMemory
 from shoudan_order.pay_client import PayClient
 from shoudan_order.store import orders as store
+from shoudan_order.store.endpoints import Owed
 from shoudan_order.store.risk import Entry, Rule
 from shoudan_order.store.routes import Facts
 from shoudan_order.store.rows import Delivery, NotifyRow, Order
 from shoudan_order.tables import QUEUES
+
+
+class PartnerCall(Protocol):
+    """One call to a partner, made within the limits of its channel and host."""
+
+    @property
+    def task(self) -> Task[Any]:
+        """The task it is made for."""
+        ...
+
+    @property
+    def party(self) -> Party:
+        """Whose calls it counts among: its channel's to its host."""
+        ...
+
+    async def send(self) -> bool | None:
+        """Make it; whether the host answered, None when it was not called."""
+        ...
+
+    async def record(self) -> None:
+        """Store what came of it."""
+        ...
+
+    async def skip(self) -> None:
+        """Give it up without making it: its host is off."""
+        ...
 
 
 class NotifyCalls(Protocol):
@@ -43,8 +71,26 @@ class NotifyCalls(Protocol):
         """Start one call; never waits. `parts`: the deliveries whose cards go along."""
         ...
 
+    def begin_call(self, call: PartnerCall) -> None:
+        """Start a call, queue it for its host, or give its task back; never waits."""
+        ...
+
     def through(self, channel: DownChannel) -> HttpClient:
         """The HTTP client for a channel: public addresses, and the networks opened for it."""
+        ...
+
+
+class EndpointCalls(Protocol):
+    """Who calls endpoints: endpoint_notices.EndpointNotices, which works with this context."""
+
+    def begin(
+        self,
+        task: Task[kinds.EndpointStep],
+        owed: Owed,
+        endpoint: NotifyEndpoint,
+        channel: DownChannel,
+    ) -> None:
+        """Start one call; never waits."""
         ...
 
 
@@ -122,6 +168,7 @@ class Context:
     endings: EndCalls = field(init=False)
     shelf_notices: ShelfCalls[kinds.ShelfStep] = field(init=False)
     goods_changes: ShelfCalls[kinds.GoodsStep] = field(init=False)
+    endpoint_notices: EndpointCalls = field(init=False)
 
     @property
     def catalogue(self) -> Catalogue:
@@ -160,6 +207,11 @@ class Context:
             return own
         named = named_secret.lines(channel.secret_name, self.settings.secrets_dir)
         return (*live.texts(CHANNEL.name, no), *named)
+
+    def endpoint_secrets(self, endpoint: NotifyEndpoint, channel: DownChannel) -> tuple[str, ...]:
+        """What an endpoint is signed to with: its own credentials, else those of its channel's notifies."""
+        own = self.credentials.live.texts(ENDPOINT.name, endpoint.endpoint_no)
+        return own or self.notify_secrets(channel)
 
     def queue(self, line_id: int, kind: Kind[Any]) -> str:
         """The queue of a step for a line: the line's own column."""

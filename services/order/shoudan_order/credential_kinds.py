@@ -16,4 +16,7 @@ NOTIFY: Final = CredentialKind(
 GOOFISH: Final = CredentialKind(
     goofish.CREDENTIAL, "app_id of the platform's application", drawn=False
 )
-KINDS: Final = (CHANNEL, NOTIFY, GOOFISH)
+ENDPOINT: Final = CredentialKind(
+    "endpoint", "number of a notify endpoint, which is sent what is signed with it"
+)
+KINDS: Final = (CHANNEL, NOTIFY, ENDPOINT, GOOFISH)

@@ -10,6 +10,7 @@ from shoudan_order.states import OrderStatus
 
 ORDER_SUBJECT: Final = "shoudan.events.order.order."
 REFUND_SUBJECT: Final = "shoudan.events.order.refund."
+ENDPOINT_SUBJECT: Final = "shoudan.events.order.endpoint."
 CATALOGUE_SUBJECT: Final = "shoudan.events.order.catalogue.changed"
 
 # The documented lifecycle tags (lcs).
@@ -103,3 +104,10 @@ def catalogue_event(work: UnitOfWork, version: int, by: str) -> None:
     work.events.add(
         CATALOGUE_SUBJECT, key="catalogue", body=body, text=f"version {version} by {by}"
     )
+
+
+def endpoint_event(
+    work: UnitOfWork, what: str, body: events_pb2.EndpointChanged, text: str
+) -> None:
+    """Publish how an endpoint of a channel does: `what` is the last word of the subject."""
+    work.events.add(ENDPOINT_SUBJECT + what, key=body.endpoint_no, body=body, text=text)

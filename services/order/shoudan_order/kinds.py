@@ -46,6 +46,22 @@ class NotifyStep(msgspec.Struct, frozen=True, omit_defaults=True):
     fail_msg: str = ""
 
 
+class EndpointStep(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A notify of one endpoint; its row, made at the first attempt, is found by endpoint and event_key."""
+
+    endpoint_no: str
+    channel_no: str
+    event_key: str
+    event: str
+    body: str
+    order_id: int = 0
+
+    @property
+    def order_no(self) -> str:
+        """What it is about: one task at a time sends it."""
+        return f"{self.endpoint_no}:{self.event_key}"
+
+
 class RefundStep(msgspec.Struct, frozen=True):
     """A step of one refund."""
 
@@ -124,6 +140,15 @@ UP_REFUND: Final = _kind("refund.up_pay", ReturnStep)
 REFUND_NOTIFY: Final = _kind("refund.notify", NotifyStep, deadline_s=7 * DAY_S)
 REFUND_TIMEOUT: Final = _kind("refund.overtime", RefundStep)
 RETURN_UNKNOWN: Final = _kind("refund.return_unknown", ReturnStep)
+ENDPOINT: Final = Kind(
+    "endpoint.notify",
+    EndpointStep,
+    "oms:endpoint:notify",
+    60,
+    7 * DAY_S,
+    COUNT_MAX,
+    exclusive=True,
+)
 PRICE: Final = Kind("catalogue.price", PriceStep, "oms:catalogue:price", 60, 400 * DAY_S, COUNT_MAX)
 SHELF: Final = Kind(
     "order.shelf_notify",

@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import random
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -25,9 +25,9 @@ from shoudan_kit.limits.shares import Shares
 from shoudan_kit.tasks.covers import Cover
 from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
-from shoudan_order import goods_notifies, kinds, notified_cards
+from shoudan_order import endpoint_events, goods_notifies, kinds, notified_cards
 from shoudan_order.catalogue.model import DownChannel
-from shoudan_order.context import Context
+from shoudan_order.context import Context, PartnerCall
 from shoudan_order.endings import Attempt, Endings
 from shoudan_order.notify_words import body_of, signed
 from shoudan_order.states import ENDED, NotifyStatus, OrderStatus
@@ -44,7 +44,7 @@ WAITING_MAX: Final = 6_000
 SKIPPED: Final = "skipped: the host has not answered for long"
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 
-_Due = tuple[Task[kinds.NotifyStep], NotifyRow, Sequence[int]]  # its deliveries with cards
+_Send = Callable[[Task[kinds.NotifyStep], NotifyRow, Sequence[int]], Awaitable[Attempt]]
 
 
 def enqueue_notify(
@@ -56,7 +56,21 @@ def enqueue_notify(
     message: str,
     cover: Cover | None = None,
 ) -> None:
-    """Add the notify task of an order that has just ended, if its request named a notify_url."""
+    """Owe how an order has just ended: to its notify_url, if it named one, and to its channel's endpoints."""
+    endpoint_events.owe_order(context, work, order, status, code, message)
+    enqueue_again(context, work, order, status, code, message, cover)
+
+
+def enqueue_again(
+    context: Context,
+    work: UnitOfWork,
+    order: Order,
+    status: OrderStatus,
+    code: str,
+    message: str,
+    cover: Cover | None = None,
+) -> None:
+    """Add the notify task of an order that has ended, if its request named a notify_url."""
     if order.has_notify:
         context.enqueue(
             work,
@@ -82,6 +96,46 @@ def as_owed(row: NotifyRow, step: kinds.NotifyStep) -> NotifyRow:
     )
 
 
+class _NotifyCall:
+    """The notify of an order or refund on its way to its notify_url."""
+
+    __slots__ = ("_attempt", "_endings", "_parts", "_row", "_send", "task")
+
+    def __init__(
+        self,
+        send: _Send,
+        endings: Endings,
+        task: Task[kinds.NotifyStep],
+        row: NotifyRow,
+        parts: Sequence[int],
+    ) -> None:
+        """`parts`: its deliveries with cards."""
+        self._send, self._endings = send, endings
+        self.task, self._row, self._parts = task, row, parts
+        self._attempt: Attempt | None = None
+
+    @property
+    def party(self) -> Party:
+        """Its channel, and the host of its notify_url."""
+        return self._row.down_channel_no, urlsplit(self._row.notify_url).netloc
+
+    async def send(self) -> bool | None:
+        """Make the call; whether the host answered, None when it was not called."""
+        self._endings.begin(self._row)
+        self._attempt = attempt = await self._send(self.task, self._row, self._parts)
+        return None if attempt.withheld else isinstance(attempt.outcome, Answered)
+
+    async def record(self) -> None:
+        """Store what came of it."""
+        assert self._attempt is not None, "it was sent"
+        await self._endings.answered(self._attempt)
+
+    async def skip(self) -> None:
+        """Store that it was not sent."""
+        skipped = Attempt(self.task, self._row, NotSent(SKIPPED), 0, skipped=True)
+        await self._endings.answered(skipped)
+
+
 class Notifier:
     """Calls in flight to partners: bounded by channel and host, by channel, and in all (docs/bounds.md)."""
 
@@ -101,7 +155,7 @@ class Notifier:
             ),
             shares,
         )
-        self._waiting: dict[Party, deque[_Due]] = {}
+        self._waiting: dict[Party, deque[PartnerCall]] = {}
         self._waiting_count = 0
         self._off: set[Party] = set()
         self._calls: set[asyncio.Task[None]] = set()
@@ -110,19 +164,23 @@ class Notifier:
     def begin(
         self, task: Task[kinds.NotifyStep], row: NotifyRow, parts: Sequence[int] = ()
     ) -> None:
-        """Start one call, queue it for its host, or give its task back; never waits."""
-        party = (row.down_channel_no, urlsplit(row.notify_url).netloc)
+        """Start the call of a notify, queue it for its host, or give its task back; never waits."""
+        self.begin_call(_NotifyCall(self._send, self._endings, task, row, parts))
+
+    def begin_call(self, call: PartnerCall) -> None:
+        """Start a call, queue it for its host, or give its task back; never waits."""
+        task, party = call.task, call.party
         now = self._context.app.clock.monotonic()
         admission = self._bulkhead.enter(party, now)
         if admission is Admission.GO:
             task.detach()
-            self._spawn(self._call(party, (task, row, parts)))
+            self._spawn(self._call(call))
         elif admission is Admission.OFF:
             task.detach()
-            self._spawn(self._skip(party, task, row))
+            self._spawn(self._skip(call))
         elif admission is Admission.FULL and self._may_wait(party):
             task.detach()
-            self._waiting.setdefault(party, deque()).append((task, row, parts))
+            self._waiting.setdefault(party, deque()).append(call)
             self._waiting_count += 1
         else:
             task.retry_after(self._later_s(party, now), f"host {admission.value}")
@@ -161,30 +219,28 @@ class Notifier:
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
 
-    async def _call(self, party: Party, due: _Due) -> None:
+    async def _call(self, call: PartnerCall) -> None:
         answered: bool | None = True
-        self._endings.begin(due[1])
         try:
-            attempt = await self._send(*due)
-            answered = None if attempt.withheld else isinstance(attempt.outcome, Answered)
+            answered = await call.send()
         finally:
             # The slot is freed before the answer is stored: kept until then, it would limit the batches
             # of answers to the slots of one host.
-            self._ended(party, answered=answered)
-        await self._endings.answered(attempt)
+            self._ended(call.party, answered=answered)
+        await call.record()
 
-    async def _skip(self, party: Party, task: Task[kinds.NotifyStep], row: NotifyRow) -> None:
-        """Give up a notify without sending it: its host is off. An operator can resend it."""
-        if party not in self._off:
-            self._off.add(party)
-            _log.error("notify_host_off", channel_no=party[0], host=party[1])
-        await self._endings.answered(Attempt(task, row, NotSent(SKIPPED), 0, skipped=True))
+    async def _skip(self, call: PartnerCall) -> None:
+        """Give up a call without making it: its host is off. An operator can resend it."""
+        if call.party not in self._off:
+            self._off.add(call.party)
+            _log.error("notify_host_off", channel_no=call.party[0], host=call.party[1])
+        await call.skip()
 
     def resting(self) -> list[Resting]:
         """Hosts of partners that do not answer."""
         return self._bulkhead.resting_parties("notify", self._context.app.clock.monotonic())
 
-    def _nack(self, task: Task[kinds.NotifyStep]) -> None:
+    def _nack(self, task: Task[Any]) -> None:
         if (worker := self._context.app.worker) is not None:
             worker.nack(task)
 
@@ -204,7 +260,7 @@ class Notifier:
             admission = self._bulkhead.enter(party, now)
             if admission is Admission.GO:
                 self._waiting_count -= 1
-                self._spawn(self._call(party, waiting.popleft()))
+                self._spawn(self._call(waiting.popleft()))
             elif admission is Admission.FULL:
                 return
             else:
@@ -216,7 +272,7 @@ class Notifier:
         waiting, now = self._waiting.pop(party, deque()), self._context.app.clock.monotonic()
         self._waiting_count -= len(waiting)
         while waiting:
-            task, *_ = waiting.popleft()
+            task = waiting.popleft().task
             task.retry_after(self._later_s(party, now), "host resting")
             self._nack(task)
 

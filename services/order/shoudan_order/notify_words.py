@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 import orjson
 
@@ -34,33 +34,71 @@ REFUND_WORDS: Final = {
 }
 
 
+class OrderNamed(Protocol):
+    """What carries the numbers of an order."""
+
+    @property
+    def order_id(self) -> int: ...
+    @property
+    def down_channel_no(self) -> str: ...
+    @property
+    def request_no(self) -> str: ...
+
+
+class RefundNamed(Protocol):
+    """What carries the numbers of a refund."""
+
+    @property
+    def down_channel_no(self) -> str: ...
+    @property
+    def request_no(self) -> str: ...
+    @property
+    def down_refund_no(self) -> str: ...
+    @property
+    def refund_num(self) -> int: ...
+
+
 def body_of(row: NotifyRow, *, words: bool, cards: str = "") -> bytes:
     """The documented JSON body; statuses as numbers unless word_status is set for the channel."""
-    facts: dict[str, Any] = {"channel_no": row.down_channel_no, "request_no": row.request_no}
     if row.refund_id:
-        status = RefundStatus(row.refund_status)
-        public = RefundStatus.SUCCEEDED if status == RefundStatus.REFUNDING else status
-        facts |= {
-            "refund_no": row.down_refund_no,
-            "refund_num": row.refund_num,
-            "status": int(public),
-        }
-        word = REFUND_WORDS[status]
-        code, message = "", ""  # those of its order are not about the refund
+        facts = refund_facts(row, RefundStatus(row.refund_status), words=words)
     else:
-        order_status = OrderStatus(row.order_status)
-        facts |= {"order_id": str(row.order_id), "status": int(order_status)}
-        word = ORDER_WORDS[order_status]
-        code, message = row.fail_code, row.fail_msg
-    if words:
-        facts |= {
-            "status": word[0],
-            "failed_code": code or word[1],
-            "failed_msg": message or word[2],
-        }
+        status = OrderStatus(row.order_status)
+        facts = order_facts(row, status, row.fail_code, row.fail_msg, words=words)
     if cards:
         facts["encrypted_cards"] = cards
     return orjson.dumps(facts)
+
+
+def order_facts(
+    order: OrderNamed, status: OrderStatus, code: str, message: str, *, words: bool
+) -> dict[str, Any]:
+    """What is said of an order that has ended; `code` and `message`: why it failed."""
+    facts: dict[str, Any] = {
+        "channel_no": order.down_channel_no,
+        "request_no": order.request_no,
+        "order_id": str(order.order_id),
+        "status": int(status),
+    }
+    return facts | (_words(ORDER_WORDS[status], code, message) if words else {})
+
+
+def refund_facts(refund: RefundNamed, status: RefundStatus, *, words: bool) -> dict[str, Any]:
+    """What is said of a refund that has ended."""
+    public = RefundStatus.SUCCEEDED if status == RefundStatus.REFUNDING else status
+    facts: dict[str, Any] = {
+        "channel_no": refund.down_channel_no,
+        "request_no": refund.request_no,
+        "refund_no": refund.down_refund_no,
+        "refund_num": refund.refund_num,
+        "status": int(public),
+    }
+    # The code and message of its order are not about the refund.
+    return facts | (_words(REFUND_WORDS[status], "", "") if words else {})
+
+
+def _words(said: tuple[str, str, str], code: str, message: str) -> dict[str, Any]:
+    return {"status": said[0], "failed_code": code or said[1], "failed_msg": message or said[2]}
 
 
 def acknowledged(outcome: HttpResult) -> bool:

@@ -15,7 +15,7 @@ from shoudan_kit.db.pool import retry
 from shoudan_kit.db.text_statements import holdable
 from shoudan_kit.money import STEP
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
-from shoudan_order import events, kinds, nonces, order_totals
+from shoudan_order import endpoint_events, events, kinds, nonces, order_totals
 from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.context import Context
 from shoudan_order.refusals import (
@@ -413,7 +413,8 @@ def enqueue_refund(context: Context, work: UnitOfWork, line_id: int, refund: Ref
 
 
 def enqueue_notify(context: Context, work: UnitOfWork, line_id: int, refund: Refund) -> None:
-    """The notify task of a refund whose outcome is known."""
+    """Owe how a refund ended: to its notify_url, if it named one, and to its channel's endpoints."""
+    endpoint_events.owe_refund(context, work, refund)
     if refund.has_notify:
         context.enqueue(
             work,

@@ -59,4 +59,4 @@ async def _restore_notifies(context: Context, work: UnitOfWork, orders: Orders) 
     for row in (await notify_store.notifies_due(work.db, owed)).values() if owed else ():
         if row.owed_status is None and not row.notify_count:
             order = orders[row.order_id][0]
-            notifies.enqueue_notify(context, work, order, OrderStatus.SUCCEEDED, "", "")
+            notifies.enqueue_again(context, work, order, OrderStatus.SUCCEEDED, "", "")

@@ -10,6 +10,7 @@ from enum import IntEnum, StrEnum
 from typing import Any, Final
 
 from shoudan_kit.state_machine import Machine
+from shoudan_order.endpoint_states import ENDPOINT
 
 
 class OrderStatus(IntEnum):
@@ -475,6 +476,7 @@ MACHINES: Final[tuple[Machine[Any, Any], ...]] = (
     MONEY_BACK,
     RETURN,
     AUDIT,
+    ENDPOINT,
 )
 
 UNUSED: Final[dict[str, frozenset[IntEnum]]] = {

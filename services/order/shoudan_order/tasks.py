@@ -7,6 +7,7 @@ from typing import Any, Final
 from shoudan_kit.tasks.kinds import Handler, handles
 from shoudan_order import (
     deliveries,
+    endpoint_notices,
     goods_changes,
     kinds,
     notifies,
@@ -33,6 +34,7 @@ HANDLERS: Final[tuple[Handler[Any], ...]] = (
     handles(kinds.REFUND_NOTIFY)(notifies.send),
     handles(kinds.REFUND_TIMEOUT)(timeouts.refund_time_out),
     handles(kinds.RETURN_UNKNOWN)(timeouts.return_unknown),
+    handles(kinds.ENDPOINT)(endpoint_notices.send),
     handles(kinds.PRICE)(supplier_prices.enforce),
     handles(kinds.SHELF)(shelf_notices.send),
     handles(kinds.GOODS)(goods_changes.send),

@@ -19,7 +19,7 @@ from shoudan_kit.secrets import named_secret
 from shoudan_kit.secrets.public_keys import key_of
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events
-from shoudan_order.catalogue import losses, price_rules, routing, shelves
+from shoudan_order.catalogue import endpoints, losses, price_rules, routing, shelves
 from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.catalogue.model import (
     Canton,
@@ -27,6 +27,7 @@ from shoudan_order.catalogue.model import (
     DownProduct,
     DownShelf,
     Line,
+    NotifyEndpoint,
     RoutePolicy,
     UpChannel,
     UpProduct,
@@ -53,6 +54,7 @@ TYPES: Final[dict[str, tuple[type[Any], str]]] = {
     "up_shelves": (UpShelf, "shelf_id"),
     "up_products": (UpProduct, "product_id"),
     "cantons": (Canton, "canton_code"),
+    "notify_endpoints": (NotifyEndpoint, "endpoint_no"),
 }
 # Where our names differ from the documented columns.
 _COLUMN: Final = {
@@ -64,7 +66,7 @@ _COLUMN: Final = {
 }
 _YES_NO: Final = {"enabled", "can_refund", "can_split_order", "can_package_delivery"}
 _NETWORKS: Final = ("allowed_networks", "notify_networks")
-_LISTS: Final = {*_NETWORKS, "forbid_supplier_classes", "shelf_events"}
+_LISTS: Final = {*_NETWORKS, "forbid_supplier_classes", "shelf_events", "events"}
 # How a channel's calls are signed. FORGEABLE: by anyone, or by who breaks MD5.
 FORGEABLE: Final = frozenset({"", "none", "md5", goofish.SCHEME})
 AUTH_MODES: Final = FORGEABLE | {"hmac2", "hmac-sha256-v2", "hmac", "hmac-sha256"}
@@ -490,11 +492,6 @@ def _product(after: Catalogue, row: DownProduct | UpProduct) -> Iterator[str]:
 
 
 _CHECKS: Final[dict[type[Any], Any]] = {
-    Line: _line,
-    DownChannel: _channel,
-    UpChannel: _channel,
-    DownShelf: _shelf,
-    UpShelf: _shelf,
-    DownProduct: _product,
-    UpProduct: _product,
-}
+    Line: _line, DownChannel: _channel, UpChannel: _channel, DownShelf: _shelf, UpShelf: _shelf,
+    DownProduct: _product, UpProduct: _product, NotifyEndpoint: endpoints.problems,
+}  # fmt: skip

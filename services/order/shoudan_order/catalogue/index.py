@@ -14,6 +14,7 @@ from shoudan_order.catalogue.model import (
     DownProduct,
     DownShelf,
     Line,
+    NotifyEndpoint,
     UpChannel,
     UpProduct,
     UpShelf,
@@ -25,7 +26,7 @@ FITS_MAX = 10_000
 # Products that are exchanged in an index; each costs a walk along those of its kind and carrier.
 REINDEX_MAX = 20
 # Kinds whose rows no other row of the index depends on.
-LEAVES = frozenset({"lines", "cantons", "down_products", "up_products"})
+LEAVES = frozenset({"lines", "cantons", "down_products", "up_products", "notify_endpoints"})
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,23 @@ class Catalogue:
     up_shelves: Mapping[int, UpShelf] = field(default_factory=dict[int, UpShelf])
     up_products: Mapping[int, UpProduct] = field(default_factory=dict[int, UpProduct])
     cantons: Mapping[str, Canton] = field(default_factory=dict[str, Canton])
+    notify_endpoints: Mapping[str, NotifyEndpoint] = field(
+        default_factory=dict[str, NotifyEndpoint]
+    )
 
     @cached_property
     def index(self) -> CatalogueIndex:
         """The same, indexed for orders; built once for each version."""
         return CatalogueIndex(self)
+
+    @cached_property
+    def endpoints_of(self) -> Mapping[str, Sequence[NotifyEndpoint]]:
+        """By channel, where it is sent what happens; gathered once for each version."""
+        made: dict[str, list[NotifyEndpoint]] = {}
+        for _, one in sorted(self.notify_endpoints.items()):
+            if one.enabled and self.down_channels[one.channel_no].enabled:
+                made.setdefault(one.channel_no, []).append(one)
+        return made
 
     @cached_property
     def bought_as(self) -> Mapping[tuple[str, str], Sequence[int]]:

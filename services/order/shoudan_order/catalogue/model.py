@@ -57,6 +57,22 @@ class DownChannel:
 
 
 @dataclass(frozen=True, slots=True)
+class NotifyEndpoint:
+    """Where a partner is sent what happens, beside the notify_url of each order (oms_notify_endpoint)."""
+
+    endpoint_no: str
+    channel_no: str
+    url: str
+    events: tuple[str, ...] = ()
+    body_version: int = 0
+    enabled: bool = True
+
+    def wants(self, event: str) -> bool:
+        """Whether it is sent what is called so."""
+        return self.enabled and (not self.events or event in self.events)
+
+
+@dataclass(frozen=True, slots=True)
 class DownShelf:
     """What a partner may buy under which time-outs (oms_down_shelf)."""
 

@@ -137,14 +137,18 @@ def stock_of(catalogue: Catalogue, one: Goods, own: OwnStock) -> int:
     return min(MANY, faces)
 
 
+def is_url(text: str) -> bool:
+    """Whether a text may be where a channel is notified."""
+    named = text.lower().startswith(("http://", "https://")) and text.isprintable()
+    return named and len(text) <= URL_CHARS_MAX
+
+
 def problems(row: Any) -> Iterator[str]:
     """What is wrong with what a channel is notified of."""
     if not isinstance(row, DownChannel):
         return
     for name in ("shelf_url", "notice_url"):
-        url: str = getattr(row, name)
-        named = url.lower().startswith(("http://", "https://")) and url.isprintable()
-        if url and not (named and len(url) <= URL_CHARS_MAX):
+        if (url := getattr(row, name)) and not is_url(url):
             yield f"{name} is not an http or https URL"
     if len(row.shelf_events) != len(set(row.shelf_events) & EVENTS):
         yield "shelf_events is not price, stock or shelf, each once"

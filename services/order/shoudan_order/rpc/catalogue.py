@@ -26,7 +26,7 @@ from shoudan_order.rpc.messages import KEY_CHARS_MAX, filled, text_problem
 from shoudan_order.states import LossRule
 
 TUPLES: Final = frozenset(
-    {"allowed_networks", "notify_networks", "forbid_supplier_classes", "shelf_events"}
+    {"allowed_networks", "notify_networks", "forbid_supplier_classes", "shelf_events", "events"}
 )
 PAGE_DEFAULT: Final = 500
 PAGE_MAX: Final = 1_000

@@ -6,6 +6,8 @@ import re
 from datetime import UTC, timedelta
 from typing import Any, Final, cast
 
+import orjson
+
 from shoudan.order.v1 import channel_service_pb2 as pb
 from shoudan.order.v1 import channel_service_pb2_grpc as grpc_pb
 from shoudan.order.v1 import order_service_pb2 as order_pb
@@ -124,7 +126,16 @@ def _notice(request: pb.SendNoticeRequest) -> Notice:
         raise FieldInvalid("key", "1 to 96 letters, digits, _ and -")
     if len(request.body) > NOTICE_BYTES_MAX:
         raise FieldInvalid("body", f"at most {NOTICE_BYTES_MAX} bytes")
+    if request.body and not _is_object(request.body):
+        raise FieldInvalid("body", "a JSON object")
     return Notice(request.channel_no, request.key, request.body)
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        return isinstance(orjson.loads(body), dict)
+    except orjson.JSONDecodeError:
+        return False
 
 
 def _key(request: Any, *, request_chars_min: int = 1) -> tuple[str, str]:

@@ -24,7 +24,12 @@ KINDS: Final = {
     "up_shelves": "oms_up_shelf",
     "up_products": "oms_up_product",
     "cantons": "oms_canton_info",
+    "notify_endpoints": "oms_notify_endpoint",
 }
+
+# Kinds that a process of the release before cannot read by key: a version that changes one notes nothing,
+# and every process reads it whole.
+YOUNG: Final = frozenset({"notify_endpoints"})
 
 _VERSION = statement("SELECT version FROM oms_catalogue_version WHERE one")
 # One writer at a time: the row is the lock and the number.
@@ -97,6 +102,8 @@ async def note_changes(
     Of more than CHANGES_MAX nothing is noted: who has the version before reads all of it.
     """
     pairs = [(kind, str(key)) for kind, ones in keys.items() for key in ones]
+    if any(keys.get(kind) for kind in YOUNG):
+        pairs = []
     if 0 < len(pairs) <= CHANGES_MAX:
         kinds, row_keys = zip(*pairs, strict=True)
         await db.execute(

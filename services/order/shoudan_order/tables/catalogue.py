@@ -115,6 +115,7 @@ def declare(made: MetaData) -> None:
     _shelves(made)
     _products(made)
     _canton(made)
+    _endpoints(made)
     for name in made.tables.keys() - before:
         made.tables[name].info.update(rights(update=_written(made.tables[name])))
     _versions(made)
@@ -367,6 +368,27 @@ def _product(
         holds("invoice_type", f"invoice_type IN ({invoice_types})"),
         holds("positive", "face_micros > 0 AND limit_count > 0"),
         comment=comment,
+    )
+
+
+def _endpoints(made: MetaData) -> None:
+    Table(
+        "oms_notify_endpoint",
+        made,
+        text_key("endpoint_no", "通知端点编号"),
+        _channel_of("oms_down_channel"),
+        words("url", "where its channel is sent what happens", None),
+        Column(
+            "events",
+            JSONB,
+            nullable=False,
+            server_default=text("'[]'"),
+            comment="what of; empty for all",
+        ),
+        count("body_version", "form of the body: 0 as documented, 1 in an envelope", 0),
+        *status("status", YesNo, "状态", 0),
+        now("create_time", "创建时间"),
+        comment="通知端点: where channels are sent what happens, beside the notify_url of orders",
     )
 
 

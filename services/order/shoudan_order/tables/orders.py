@@ -27,7 +27,7 @@ from shoudan_kit.proposals.tables import add_alone_call, add_alone_price, add_pr
 from shoudan_kit.secrets.sealing import Place
 from shoudan_kit.tasks.tables import metadata
 from shoudan_order import states as s
-from shoudan_order.tables import goods, request_log, retention, risk, routes, segments
+from shoudan_order.tables import endpoints, goods, request_log, retention, risk, routes, segments
 from shoudan_order.tables.catalogue import declare
 from shoudan_order.tables.columns import (
     count,
@@ -65,6 +65,7 @@ routes.declare(METADATA)
 segments.declare(METADATA)
 goods.declare(METADATA)
 request_log.declare(METADATA)
+endpoints.declare(METADATA)
 credentials.declare(METADATA)
 add_proposal(METADATA)
 add_alone_call(METADATA)

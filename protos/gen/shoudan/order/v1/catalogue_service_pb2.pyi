@@ -33,6 +33,7 @@ class Catalogue(_message.Message):
     UP_SHELVES_FIELD_NUMBER: _builtins.int
     UP_PRODUCTS_FIELD_NUMBER: _builtins.int
     CANTONS_FIELD_NUMBER: _builtins.int
+    NOTIFY_ENDPOINTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___Line]:
         """By line_id."""
@@ -65,6 +66,10 @@ class Catalogue(_message.Message):
     def cantons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Canton]:
         """By canton_code."""
 
+    @_builtins.property
+    def notify_endpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___NotifyEndpoint]:
+        """By endpoint_no."""
+
     def __init__(
         self,
         *,
@@ -76,10 +81,11 @@ class Catalogue(_message.Message):
         up_shelves: _abc.Iterable[Global___UpShelf] | None = ...,
         up_products: _abc.Iterable[Global___UpProduct] | None = ...,
         cantons: _abc.Iterable[Global___Canton] | None = ...,
+        notify_endpoints: _abc.Iterable[Global___NotifyEndpoint] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cantons", b"cantons", "down_channels", b"down_channels", "down_products", b"down_products", "down_shelves", b"down_shelves", "lines", b"lines", "up_channels", b"up_channels", "up_products", b"up_products", "up_shelves", b"up_shelves"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cantons", b"cantons", "down_channels", b"down_channels", "down_products", b"down_products", "down_shelves", b"down_shelves", "lines", b"lines", "notify_endpoints", b"notify_endpoints", "up_channels", b"up_channels", "up_products", b"up_products", "up_shelves", b"up_shelves"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -306,6 +312,50 @@ class DownChannel(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DownChannel: _TypeAlias = DownChannel  # noqa: Y015
+
+@_typing.final
+class NotifyEndpoint(_message.Message):
+    """NotifyEndpoint is where a down channel is sent what happens, beside the notify_url of each order (oms_notify_endpoint). At most 10 of a channel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENDPOINT_NO_FIELD_NUMBER: _builtins.int
+    CHANNEL_NO_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    BODY_VERSION_FIELD_NUMBER: _builtins.int
+    ENABLED_FIELD_NUMBER: _builtins.int
+    endpoint_no: _builtins.str
+    """Key: 1 to 32 letters, digits, _ and -."""
+    channel_no: _builtins.str
+    """Whose."""
+    url: _builtins.str
+    """Where to, under the rules of a notify_url."""
+    body_version: _builtins.int
+    """Form of the body: 0 as documented for notify_url, 1 in the envelope of Standard Webhooks."""
+    enabled: _builtins.bool
+    """Nothing is owed to one that is not."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What of: order.ended, refund.ended, cards.issued, balance.alert, bill.ready; empty for all."""
+
+    def __init__(
+        self,
+        *,
+        endpoint_no: _builtins.str = ...,
+        channel_no: _builtins.str = ...,
+        url: _builtins.str = ...,
+        events: _abc.Iterable[_builtins.str] | None = ...,
+        body_version: _builtins.int = ...,
+        enabled: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body_version", b"body_version", "channel_no", b"channel_no", "enabled", b"enabled", "endpoint_no", b"endpoint_no", "events", b"events", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NotifyEndpoint: _TypeAlias = NotifyEndpoint  # noqa: Y015
 
 @_typing.final
 class DownShelf(_message.Message):

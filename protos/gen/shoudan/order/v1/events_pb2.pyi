@@ -125,6 +125,44 @@ class CatalogueChanged(_message.Message):
 Global___CatalogueChanged: _TypeAlias = CatalogueChanged  # noqa: Y015
 
 @_typing.final
+class EndpointChanged(_message.Message):
+    """EndpointChanged is published as shoudan.events.order.endpoint.alert|recovered|off|paused|resumed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENDPOINT_NO_FIELD_NUMBER: _builtins.int
+    CHANNEL_NO_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    FAILS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    endpoint_no: _builtins.str
+    """Endpoint."""
+    channel_no: _builtins.str
+    """Its channel."""
+    level: _builtins.int
+    """Percent of the failure threshold that was reached; 0 when it was left."""
+    fails: _builtins.int
+    """Attempts in a row that were not acknowledged."""
+    reason: _builtins.str
+    """Why, in our words."""
+    def __init__(
+        self,
+        *,
+        endpoint_no: _builtins.str = ...,
+        channel_no: _builtins.str = ...,
+        level: _builtins.int = ...,
+        fails: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "endpoint_no", b"endpoint_no", "fails", b"fails", "level", b"level", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndpointChanged: _TypeAlias = EndpointChanged  # noqa: Y015
+
+@_typing.final
 class WorkDecided(_message.Message):
     """WorkDecided is published as shoudan.events.order.work.decided when a person has ended what waited."""
 
