@@ -222,6 +222,7 @@ def quadratic(plan: dict[str, Any]) -> list[str]:
 HOT = {
     "shoudan_pay.ledger.store.accounts._LOCK": {"beanpay_account_info_eid"},
     "shoudan_pay.ledger.store.accounts.LOCK_TO_POST": {"beanpay_account_info_eid"},
+    "shoudan_pay.ledger.store.accounts.LOCK_BY_ID": {"account_info_pkey"},
     "shoudan_pay.ledger.store.records._BY_KEY": {
         "account_record_key",
         "account_archived_record_pkey",

@@ -87,6 +87,35 @@ async def test_locking_to_post_reads_no_moments_of_a_thousand_rows(harness: Ledg
     assert [value for row in rows for value in row if isinstance(value, datetime)] == []
 
 
+async def test_accounts_that_were_locked_before_are_found_by_their_ids(
+    harness: LedgerHarness, owner: Database
+) -> None:
+    keys = [await harness.account(YUAN) for _ in range(2)]
+    new, known = await harness.account(), [[deduct(key, 10)] for key in keys]
+
+    async def locked(groups: list[list[pb.Posting]]) -> list[bool]:
+        seen: list[str] = []
+        with watched(seen.append):
+            results = await harness.groups(*groups)
+        for group, result in zip(groups, results, strict=True):
+            assert result.records[0].account == group[0].account
+        return ["account_id = ANY" in sql for sql in seen if "FOR UPDATE OF a" in sql]
+
+    assert await locked(known) == [True]
+    assert await locked([[deduct(keys[0], 10)], [posting(new, 10)]]) == [False]
+    # As after a database was put back: the ids that were known are of others now.
+    swap = """UPDATE account_info a SET eid = given.eid
+        FROM unnest(CAST(:old AS text[]), CAST(:new AS text[])) AS given(old, eid) WHERE a.eid = given.old"""
+    one, two = (key.eid for key in keys)
+    for old, eids in (([one], ["away"]), ([two], [one]), (["away"], [two])):
+        async with owner.begin() as db:
+            await db.execute(text(swap), {"old": old, "new": eids})
+    assert await locked([[deduct(keys[0], 10)]]) == [True, False]
+    assert await locked([[deduct(keys[0], 10)]]) == [True]
+    assert await locked([[deduct(key, 10)] for key in keys]) == [False]
+    assert await broken(owner) == {}
+
+
 async def test_an_account_ahead_of_the_clock_keeps_its_time_beside_others(
     harness: LedgerHarness, owner: Database
 ) -> None:

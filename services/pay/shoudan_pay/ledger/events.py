@@ -37,9 +37,7 @@ def posted(
     body, room = pb.PostedGroups(), LINES_MAX
     add = body.groups.add
     for decision in decisions:
-        new = decision.new
-        for start in range(0, len(new), LINES_MAX):
-            part = new[start : start + LINES_MAX]
+        for part in _parts(decision.new):
             if len(part) > room:
                 events.add(POSTED, key="", body=body)
                 body, room = pb.PostedGroups(), LINES_MAX
@@ -48,6 +46,13 @@ def posted(
             room -= len(part)
     if room < LINES_MAX:
         events.add(POSTED, key="", body=body)
+
+
+def _parts(new: Sequence[Record]) -> Sequence[Sequence[Record]]:
+    """The records of a group as messages can hold them: mostly together."""
+    if len(new) <= LINES_MAX:
+        return (new,) if new else ()
+    return [new[start : start + LINES_MAX] for start in range(0, len(new), LINES_MAX)]
 
 
 def _put(group: pb.Posted, records: Sequence[Record], accounts: Mapping[int, Account]) -> None:

@@ -194,7 +194,8 @@ def _write(made: Any, value: Record) -> None:
     made.amount_micros = value.amount_micros
     made.balance_micros = value.balance_micros
     made.seq = value.seq
-    made.create_time.seconds, made.create_time.nanos = _seconds_and_nanos(value.create_time)
+    time = made.create_time
+    time.seconds, time.nanos = _seconds_and_nanos(value.create_time)
     made.day = _written(value.day)
     if value.ext_no:
         made.ext_no = value.ext_no

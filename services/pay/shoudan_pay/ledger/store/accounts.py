@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shoudan_kit.db import pages
 from shoudan_kit.db.columns import Rows, literal, types
@@ -49,9 +50,18 @@ ORDER BY a.account_id FOR UPDATE OF a
 _LOCK = statement(f"SELECT {_COLUMNS}, a.create_time {_LOCKED}")
 # A group commit locks a thousand rows, and a moment costs the driver twenty times what a number does: the
 # clock is a number, and no moment is read that does not matter.
-LOCK_TO_POST = statement(f"""
-SELECT (SELECT CAST(extract(epoch FROM shoudan_now()) * 1000000 AS bigint)) AS now, {_COLUMNS} {_LOCKED}
+_TO_POST: Final = (
+    f"(SELECT CAST(extract(epoch FROM shoudan_now()) * 1000000 AS bigint)) AS now, {_COLUMNS}"
+)
+LOCK_TO_POST = statement(f"SELECT {_TO_POST} {_LOCKED}")
+# By one walk along the ids, where each key is a search of its own among texts.
+LOCK_BY_ID = statement(f"""
+SELECT {_TO_POST} FROM account_info a WHERE a.account_id = ANY(CAST(:ids AS bigint[]))
+ORDER BY a.account_id FOR UPDATE OF a
 """)
+IDS_KEPT: Final = 50_000
+# Which id a key had, of each pool: a hint, and what it finds is held to the key.
+_ids: Final[WeakKeyDictionary[AsyncEngine, dict[Key, int]]] = WeakKeyDictionary()
 
 _BY_KEY = statement(f"""
 SELECT {_COLUMNS_SHOWN} FROM account_info a JOIN {unnest(**_KEYS)}
@@ -254,9 +264,29 @@ async def lock(db: AsyncConnection, keys: Iterable[Key]) -> dict[Key, Account]:
     return {one.key: one for one in _ACCOUNTS.all(await db.execute(_LOCK, arrays(keys)))}
 
 
-async def lock_to_post(db: AsyncConnection, keys: Iterable[Key]) -> Locked:
-    """The same with what postings need; the time is 0 when no account exists."""
-    rows = (await db.execute(LOCK_TO_POST, arrays(keys))).all()
+async def lock_to_post(db: AsyncConnection, keys: set[Key]) -> Locked:
+    """The same with what postings need; the time is 0 when no account exists.
+
+    Accounts that were locked here before are found by their ids. When one of them is not what it was (a
+    database was put back), all are looked up again; their locks may then be out of turn, for once.
+    """
+    ids = _ids.setdefault(db.engine, {})
+    known = [found for key in keys if (found := ids.get(key))]
+    if known and len(known) == len(keys):
+        known.sort()
+        locked = _read(await db.execute(LOCK_BY_ID, {"ids": known}))
+        if locked.accounts.keys() == keys:
+            return locked
+        ids.clear()
+    locked = _read(await db.execute(LOCK_TO_POST, arrays(keys)))
+    if len(ids) + len(keys) > IDS_KEPT:
+        ids.clear()
+    ids |= {key: one.account_id for key, one in locked.accounts.items()}
+    return locked
+
+
+def _read(found: Any) -> Locked:
+    rows = found.all()
     accounts = [Account(*row[1:]) for row in rows]
     by_key = {(one.ident, one.groups, one.eid): one for one in accounts}
     return Locked(by_key, rows[0][0] if rows else 0)
