@@ -33,6 +33,10 @@ SINGLE: Final = {
         "shoudan_cli.status:status",
         "Show the health of every service; exit code 1 unless all serve.",
     ),
+    "doctor": Command(
+        "shoudan_cli.doctor:doctor",
+        "Say what is wrong with a system and what to do; exit code 1 if anything is.",
+    ),
     "top": Command(
         "shoudan_cli.top:top",
         "Show every replica of every service, live; exit code 1 with --once unless all serve.",
