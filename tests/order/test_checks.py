@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pytest
+from grpc import aio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shoudan.order.v1 import order_service_pb2 as pb
+from shoudan.order.v1 import risk_service_pb2 as risk_pb
+from shoudan.order.v1 import risk_service_pb2_grpc as risk_grpc
 from tests.order.harness import YUAN, OrderHarness, catalogue_pb, down_product, up_product
 
 VALID = pb.CheckOrdersResponse.VERDICT_VALID
@@ -176,3 +180,50 @@ async def test_what_is_valid_is_accepted_at_once(
     assert made.HasField("order") == (one.verdict != INVALID)
     if one.verdict == INVALID:
         assert made.refusal == one.cause
+
+
+RULES = (
+    risk_pb.RiskRule(
+        rule_id="units", per=risk_pb.RiskRule.PER_ACCOUNT, within=risk_pb.RiskRule.WITHIN_DAY,
+        amount_max_micros=9 * 180 * YUAN, enabled=True,
+    ),
+    risk_pb.RiskRule(
+        rule_id="all", per=risk_pb.RiskRule.PER_CHANNEL, within=risk_pb.RiskRule.WITHIN_MONTH,
+        count_max=16, enabled=True,
+    ),
+    risk_pb.RiskRule(
+        rule_id="again", per=risk_pb.RiskRule.PER_ACCOUNT_FACE, confirmable=True, minutes=60,
+        within=risk_pb.RiskRule.WITHIN_SINCE_LAST, enabled=True,
+    ),
+)  # fmt: skip
+
+
+async def test_what_is_valid_under_risk_rules_is_accepted_at_once(harness: OrderHarness) -> None:
+    async with aio.insecure_channel(f"127.0.0.1:{harness.process.port}") as channel:
+        stub: Any = risk_grpc.RiskServiceStub(channel)
+        for one in RULES:
+            await stub.SetRule(risk_pb.SetRuleRequest(rule=one, by="ops", reason="test"))
+        blocked = risk_pb.SetEntryRequest(recharge_account="4", by="ops", reason="stolen")
+        await stub.SetEntry(blocked)
+    seen: set[str] = set()
+    for num, account, confirmed in product((1, 4, 4), "1234", (False, True)):
+        new = harness.new(
+            num=num,
+            amount_micros=num * 198 * YUAN,
+            recharge_account=account,
+            confirm_repeat=confirmed,
+        )
+        (one,) = await checked(harness, new)
+        (made,) = await harness.create(new)
+        assert made.HasField("order") == (one.verdict == VALID)
+        assert made.HasField("order") or made.refusal == one.cause
+        seen.add(one.cause.reason.removeprefix("ERROR_REASON_RISK_"))
+    assert seen == {"", "BLOCKED", "LIMIT", "REPEATED"}
+    # Valid, and then a named state changes: the last order of the month is another's.
+    ((left,),) = await harness.sql(
+        "SELECT 16 - order_count FROM oms_risk_counter WHERE rule_id = 'all'"
+    )
+    fresh = [harness.new(recharge_account=f"10{at}") for at in range(left + 1)]
+    assert [one.verdict for one in await checked(harness, *fresh)] == [VALID] * len(fresh)
+    answers = [one.refusal.reason for one in await harness.create(*fresh)]
+    assert answers == [*[""] * left, "ERROR_REASON_RISK_LIMIT"]

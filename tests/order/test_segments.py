@@ -84,7 +84,9 @@ def test_every_number_finds_the_segment_it_lies_in(drawn: list[Row], others: lis
         assert (found and (found.carrier_no, found.province_no)) == wanted, number
         for carrier_no in ("ZSH", "CMCC"):
             province = wanted[1] if wanted is not None and wanted[0] == carrier_no else ""
-            assert again.province_of(number, carrier_no) == province
+            assert again.filled(number, carrier_no, "") == (carrier_no, province)
+        assert again.filled(number, "", "") == (wanted or ("", ""))
+        assert again.filled(number, "", "BJ") == ((wanted or ("", ""))[0], "BJ")
     assert sum(area.numbers for area in again.areas) == sum(
         10 ** (size - len(begin)) for begin, size, _ in rows
     )
@@ -212,6 +214,31 @@ async def test_an_order_without_a_province_gets_that_of_its_number(harness: Orde
     assert await province(harness, recharge_account="13900001234") == "*"
     await take(harness)
     assert await province(harness) == "*"
+
+
+async def test_an_order_without_a_carrier_gets_that_of_its_number(harness: OrderHarness) -> None:
+    wanted = harness.new(recharge_account=NUMBER, carrier_no="")
+    ask = order_pb.CheckOrdersRequest(orders=[wanted])
+    await take(harness, "1390000,ZSH,GD")
+    for one in (wanted, harness.new(recharge_account="", carrier_no="")):
+        (made,) = await harness.create(one)
+        assert made.refusal.reason == "ERROR_REASON_FIELD_INVALID"
+        assert made.refusal.metadata["field"] == "carrier_no"
+    assert (await harness.orders.CheckOrders(ask)).results[0].check.cause == made.refusal
+    await take(harness, "1380013,ZSH,GD")
+    assert not (await harness.orders.CheckOrders(ask)).results[0].check.HasField("cause")
+    (made,) = await harness.create(wanted)
+    assert await harness.sql(
+        "SELECT carrier_no, province_no FROM oms_order_info WHERE order_id = :no",
+        no=made.order.order_id,
+    ) == [("ZSH", "GD")]
+    # A repeat is the stored order whatever the table says by then; other content is another request.
+    await take(harness)
+    (again,) = await harness.create(wanted)
+    assert again.order.order_id == made.order.order_id
+    wanted.carrier_no = "ZSH"
+    (other,) = await harness.create(wanted)
+    assert other.refusal.reason == "ERROR_REASON_REQUEST_DIFFERS"
 
 
 async def test_a_product_of_one_province_is_sold_without_naming_it(harness: OrderHarness) -> None:

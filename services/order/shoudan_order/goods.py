@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import grpc
 import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit import log
 from shoudan_kit.ids import id_of
@@ -56,17 +57,23 @@ async def page(
 ) -> tuple[list[Shown], int]:
     """A page of a channel's goods after so many, and how many there are. Refuses ChannelUnavailable."""
     offset, most = bounds
-    _check_channel(context, channel_no)
-    found = context.goods.search(channel_no, keyword, goods_type)
-    return await _shown(context, found[offset : offset + most]), len(found)
+    async with context.app.first.db.connect() as db:  # the catalogue is there, whatever the shard
+        _check_channel(context, channel_no)
+        found = context.goods.search(channel_no, keyword, goods_type)
+        named = found[offset : offset + most]
+        changed = await _changed(db, named)
+    return await _shown(context, named, changed), len(found)
 
 
 async def get(
     context: Context, channel_no: str, goods_no: str, goods_type: GoodsType | None
 ) -> Shown:
     """One of them. Refuses ChannelUnavailable, GoodsNotFound."""
-    _check_channel(context, channel_no)
-    (shown,) = await _shown(context, [_found(context, channel_no, goods_no, goods_type)])
+    async with context.app.first.db.connect() as db:
+        _check_channel(context, channel_no)
+        named = [_found(context, channel_no, goods_no, goods_type)]
+        changed = await _changed(db, named)
+    (shown,) = await _shown(context, named, changed)
     return shown
 
 
@@ -81,13 +88,15 @@ async def own_stock(context: Context, found: Sequence[Goods]) -> OwnStock:
         return NO_STOCK
 
 
-async def _shown(context: Context, found: Sequence[Goods]) -> list[Shown]:
-    if not found:
-        return []
-    own = await own_stock(context, found)
+async def _changed(db: AsyncConnection, found: Sequence[Goods]) -> Mapping[int, datetime]:
     ids = [one.product.product_id for one in found]
-    async with context.app.first.db.connect() as db:  # the catalogue is there, whatever the shard
-        changed = await store.changed(db, found[0].channel_no, ids)
+    return await store.changed(db, found[0].channel_no, ids) if found else {}
+
+
+async def _shown(
+    context: Context, found: Sequence[Goods], changed: Mapping[int, datetime]
+) -> list[Shown]:
+    own = await own_stock(context, found)
     now = context.catalogue
     return [
         Shown(

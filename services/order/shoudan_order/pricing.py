@@ -79,16 +79,19 @@ def draft(
 ) -> Order:
     """The order this request makes, priced, its account sealed. Raises what it is refused with.
 
-    A province that is not sent is that of the account's segment, where one of the order's carrier is known.
+    A carrier or province that is not sent is that of the account's segment, where one is known.
     """
     channel = catalogue.down_channels.get(new.channel_no)
     if channel is None or not channel.enabled:
         raise ChannelUnavailable(new.channel_no)
+    carrier_no, province_no = segments.filled(new.rechage_account, new.carrier_no, new.province_no)
+    if not carrier_no:
+        raise FieldInvalid("carrier_no", "不能为空")  # and no segment of the account is known
     request = ProductRequest(
         new.channel_no,
         new.line_id,
-        new.carrier_no,
-        new.province_no or segments.province_of(new.rechage_account, new.carrier_no) or WILDCARD,
+        carrier_no,
+        province_no or WILDCARD,
         new.city_no or WILDCARD,
         new.face_micros,
         new.num,
@@ -149,7 +152,7 @@ def _order(
         down_product_id=product.product_id,
         ext_product_no=product.ext_product_no,
         line_id=new.line_id,
-        carrier_no=new.carrier_no,
+        carrier_no=request.carrier_no,
         province_no=request.province_no,
         city_no=request.city_no,
         invoice_type=new.invoice_type,

@@ -74,12 +74,17 @@ class Segments:
             return None
         return self.areas[self.which[at]]
 
-    def province_of(self, account: str, carrier_no: str) -> str:
-        """The province of a number of this carrier; empty when that is not known."""
-        if not self.firsts:
-            return ""
+    def filled(self, account: str, carrier_no: str, province_no: str) -> tuple[str, str]:
+        """Carrier and province; what is empty is that of the account's segment, where one is known.
+
+        A segment of another carrier than the given one says nothing: the number may have moved (携号转网).
+        """
+        if (carrier_no and province_no) or not self.firsts:
+            return carrier_no, province_no
         area = self.find(account)
-        return area.province_no if area is not None and area.carrier_no == carrier_no else ""
+        if area is None or carrier_no not in {"", area.carrier_no}:
+            return carrier_no, province_no
+        return area.carrier_no, province_no or area.province_no
 
 
 NO_SEGMENTS: Final = Segments()

@@ -247,7 +247,7 @@ def _problem(one: pb.NewOrder, request_chars_min: int) -> FieldInvalid | None:
     texts = (
         ("channel_no", one.channel_no, 1, KEY_CHARS_MAX),
         ("request_no", one.request_no, request_chars_min, KEY_CHARS_MAX),
-        ("carrier_no", one.carrier_no, 1, CODE_CHARS_MAX),
+        ("carrier_no", one.carrier_no, 0, CODE_CHARS_MAX),
         ("province_no", one.province_no, 0, CODE_CHARS_MAX),
         ("city_no", one.city_no, 0, CODE_CHARS_MAX),
         ("recharge_account", one.recharge_account, 0, KEY_CHARS_MAX),

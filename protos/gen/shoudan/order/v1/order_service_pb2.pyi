@@ -171,9 +171,9 @@ class NewOrder(_message.Message):
     line_id: _builtins.int
     """Product line."""
     carrier_no: _builtins.str
-    """Carrier."""
+    """Carrier; when empty that of the account's number segment, FIELD_INVALID where none is known."""
     province_no: _builtins.str
-    """Province; "*" when empty."""
+    """Province; when empty that of the account's number segment where it is of this carrier, else "*"."""
     city_no: _builtins.str
     """City; "*" when empty."""
     invoice_type: _builtins.int
