@@ -325,13 +325,7 @@ ORDER: Final = (
     CHANNEL_NO,
     REQUEST_NO,
     Field("line_id", "line_id", "业务线编号", Whole(1)),
-    Field(
-        "carrier_no",
-        "carrier_no",
-        "运营商；充值账户在已导入的号段表中时可不传",
-        Text(8),
-        required=False,
-    ),
+    Field("carrier_no", "carrier_no", "运营商；号段已知时可不传", Text(8), required=False),
     Field("province_no", "province_no", "省份", Text(8), required=False),
     Field("city_no", "city_no", "城市", Text(8), required=False),
     Field(
