@@ -54,6 +54,7 @@ PAGES: Final = (
     Page("dingdang", "叮当", "Dingdang", dingdang, ("dingdang",)),
     Page("wangdian", "旺店通推送", "ERP pushes", wangdian),
     Page("vds", "上游通知", "Suppliers' notifies", vds),
+    Page("supplier_bills", "上游账单", "Suppliers' bills", vds),
 )
 # In the order: 说明 of each language.
 WORDS: Final[dict[str, dict[str, str]]] = {

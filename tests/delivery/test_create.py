@@ -1,13 +1,16 @@
 """Deliveries are taken once by their key; what cannot be sent is refused, never half taken."""
 
 import asyncio
+from collections.abc import Awaitable
 
 import pytest
+from grpc import aio
 from sqlalchemy import make_url
 
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan_delivery.app import SERVICE
 from shoudan_kit.db.migrate import differences
+from shoudan_kit.rpc.refusal import refused_from_rpc
 from tests.delivery.conftest import House, key
 from tests.poll import eventually
 
@@ -129,6 +132,42 @@ async def test_the_books_are_given_what_the_supplier_knows_a_delivery_by(running
             )
         found = (await running.deliveries.QuerySupplierNumbers(request)).results
         assert (found[0].order_no, found[0].account) == (made.order_no, "")
+
+
+async def test_the_supplier_is_asked_what_it_says_of_a_delivery_that_has_ended(
+    running: House,
+) -> None:
+    (number,) = await running.send("0000")
+    stands = await running.ends(number)
+    asked = key(number)
+    asked.service_class = 0
+    before = await running.rows("SELECT count(*) FROM event")
+    request = pb.ReadSupplierAnswerRequest(key=asked)
+    found = await running.deliveries.ReadSupplierAnswer(request)
+    assert (found.delivery, found.said) == (stands, pb.STATUS_SUCCEEDED)
+    assert found.up_order_no == stands.up_order_no
+    assert await running.query(number) == stands
+    assert await running.rows("SELECT count(*) FROM event") == before
+    unknown = pb.ReadSupplierAnswerRequest(key=key(900_031))
+    assert await refusal(running.deliveries.ReadSupplierAnswer(unknown)) == "DELIVERY_NOT_FOUND"
+    await running.apply(can_query=False)
+
+    async def refuses() -> bool:
+        try:
+            await running.deliveries.ReadSupplierAnswer(request)
+        except aio.AioRpcError as error:
+            return "CHANNEL_UNAVAILABLE" in str(error.details())
+        return False
+
+    await eventually(refuses)
+
+
+async def refusal(call: Awaitable[object]) -> str:
+    with pytest.raises(aio.AioRpcError) as raised:
+        await call
+    found = refused_from_rpc(raised.value)
+    assert found is not None
+    return found.reason.removeprefix("ERROR_REASON_")
 
 
 async def test_a_person_ends_an_unknown_delivery_once(running: House) -> None:

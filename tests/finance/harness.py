@@ -12,8 +12,10 @@ from typing import Any
 
 import asyncpg
 from grpc import StatusCode, aio
+from grpc_status import rpc_status
 from typer.testing import CliRunner, Result
 
+from shoudan.core.v1 import core_pb2
 from shoudan.delivery.v1 import delivery_service_pb2 as delivery_pb
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_stubs
 from shoudan.finance.v1 import bill_service_pb2_grpc as bill_stubs
@@ -26,6 +28,9 @@ from shoudan.order.v1 import audit_service_pb2 as order_pb
 from shoudan.order.v1 import audit_service_pb2_grpc as order_stubs
 from shoudan.order.v1 import channel_service_pb2 as channel_pb
 from shoudan.order.v1 import channel_service_pb2_grpc as channel_stubs
+from shoudan.order.v1 import order_service_pb2 as order_service_pb
+from shoudan.order.v1 import order_service_pb2_grpc as order_service_stubs
+from shoudan_delivery.refusals import NotifyUnverified
 from shoudan_finance import commands, day_books, trade_books
 from shoudan_finance.app import SERVICE
 from shoudan_finance.config import FinanceSettings
@@ -50,6 +55,11 @@ class OrderBook(order_stubs.AuditServiceServicer):
 
     trades: dict[str, list[order_pb.Trade]] = field(default_factory=dict[str, list[order_pb.Trade]])
     refuses: bool = False
+    resent: list[int] = field(default_factory=list[int])
+
+    async def ResendNotifies(self, request: Any, context: Any) -> order_pb.ResendNotifiesResponse:
+        self.resent += request.notify_ids
+        return order_pb.ResendNotifiesResponse(count=len(request.notify_ids))
 
     async def ListTrades(self, request: Any, context: Any) -> order_pb.ListTradesResponse:
         if self.refuses:
@@ -72,10 +82,50 @@ class OrderBook(order_stubs.AuditServiceServicer):
 
 
 @dataclass
+class OrderDesk(order_service_stubs.OrderServiceServicer):
+    """The order service as far as finance sees single orders: their life, their refunds."""
+
+    refunds: dict[str, order_service_pb.NewRefund] = field(
+        default_factory=dict[str, order_service_pb.NewRefund]
+    )
+    refuses: str = ""
+    away: bool = False
+
+    async def GetOrder(self, request: Any, context: Any) -> order_service_pb.GetOrderResponse:
+        found = order_service_pb.Order()
+        found.request.channel_no, found.request.request_no = "d1", f"r{request.order_id}"
+        found.notifies.add(notify_id=request.order_id + 7)
+        return order_service_pb.GetOrderResponse(order=found)
+
+    async def GetLifecycle(
+        self, request: Any, context: Any
+    ) -> order_service_pb.GetLifecycleResponse:
+        if self.away:
+            await context.abort(StatusCode.UNAVAILABLE, "away")
+        moment = core_pb2.Moment(service="order", tag="订单完成", text=f"{request.order_id} ended")
+        moment.time.FromDatetime(datetime.now(UTC))
+        return order_service_pb.GetLifecycleResponse(moments=[moment])
+
+    async def CreateRefunds(
+        self, request: Any, context: Any
+    ) -> order_service_pb.CreateRefundsResponse:
+        result = order_service_pb.CreateRefundsResponse.Result()
+        (new,) = request.refunds
+        if self.refuses:
+            result.refusal.reason, result.refusal.domain = self.refuses, "order.shoudan"
+        else:
+            result.existed = new.refund_no in self.refunds
+            self.refunds[new.refund_no] = new
+            result.refund.refund_id = 4711
+        return order_service_pb.CreateRefundsResponse(results=[result])
+
+
+@dataclass
 class DeliveryBook(delivery_stubs.DeliveryServiceServicer):
     """The delivery service as far as finance sees it: what suppliers know deliveries by."""
 
     numbers: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
+    asked: list[str] = field(default_factory=list[str])
     away: bool = False
 
     async def QuerySupplierNumbers(
@@ -88,6 +138,34 @@ class DeliveryBook(delivery_stubs.DeliveryServiceServicer):
         return delivery_pb.QuerySupplierNumbersResponse(
             results=[result(order_no=no, account=account) for no, account in found]
         )
+
+    async def ReadSupplierAnswer(
+        self, request: Any, context: Any
+    ) -> delivery_pb.ReadSupplierAnswerResponse:
+        if self.away:
+            await context.abort(StatusCode.UNAVAILABLE, "away")
+        self.asked.append(request.key.coop_order_id)
+        stands = delivery_pb.Delivery(order_no="880001", status=delivery_pb.STATUS_SUCCEEDED)
+        return delivery_pb.ReadSupplierAnswerResponse(
+            delivery=stands, said=delivery_pb.STATUS_FAILED, code="F1", desc="no such order"
+        )
+
+
+@dataclass
+class SupplierDoor(delivery_stubs.SupplierServiceServicer):
+    """The delivery service as far as it verifies suppliers' calls."""
+
+    calls: list[Any] = field(default_factory=list[Any])
+    refuses: bool = False
+
+    async def CheckSupplierCall(
+        self, request: Any, context: Any
+    ) -> delivery_pb.CheckSupplierCallResponse:
+        self.calls.append(request)
+        if self.refuses:
+            status = rpc_status.to_status(NotifyUnverified(request.channel_no, 0).to_status())
+            await context.abort(status.code, status.details, status.trailing_metadata)
+        return delivery_pb.CheckSupplierCallResponse()
 
 
 @dataclass
@@ -129,6 +207,8 @@ class FinanceHarness:
     orders: OrderBook
     channels: ChannelBook
     deliveries: DeliveryBook
+    desk: OrderDesk
+    door: SupplierDoor
 
     @property
     def context(self) -> Context:
@@ -226,7 +306,10 @@ async def opened(
     """A started finance service; without the role of tasks it fills no day by itself."""
     orders, channels, deliveries = OrderBook(), ChannelBook(), DeliveryBook()
     server = aio.server()
+    desk, door = OrderDesk(), SupplierDoor()
+    delivery_stubs.add_SupplierServiceServicer_to_server(door, server)
     delivery_stubs.add_DeliveryServiceServicer_to_server(deliveries, server)
+    order_service_stubs.add_OrderServiceServicer_to_server(desk, server)
     order_stubs.add_AuditServiceServicer_to_server(orders, server)
     channel_stubs.add_ChannelServiceServicer_to_server(channels, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -248,6 +331,8 @@ async def opened(
                 orders,
                 channels,
                 deliveries,
+                desk,
+                door,
             )
     finally:
         await process.stop()

@@ -126,3 +126,49 @@ async def test_a_link_is_good_for_a_day_at_most(harness: FinanceHarness) -> None
     for seconds in (-1, 86_401):
         request = pb.GetBillLinkRequest(bill=bill, link_s=seconds)
         assert await refused(harness.bill_stub.GetBillLink(request)) == "FIELD_INVALID"
+
+
+def of_supplier(eid: str, day: Any, **more: Any) -> pb.GetSupplierBillLinkRequest:
+    bill = pb.MakeBillRequest(kind="supply", eid=eid, first_day=str(day), **more)
+    return pb.GetSupplierBillLinkRequest(
+        bill=bill,
+        method="GET",
+        path="/vds/bill/trade",
+        params={"channel_no": eid, "sign": "00ff"},
+        remote_ip="10.0.0.1",
+    )
+
+
+async def test_a_supplier_that_signed_gets_its_own_bills_alone(harness: FinanceHarness) -> None:
+    day = await harness.close_day()
+    await harness.completed(day)
+    await harness.agreed(day)
+    door, found = harness.door, list[pb.GetBillLinkResponse]()
+
+    async def there() -> bool:
+        answer = await harness.bill_stub.GetSupplierBillLink(of_supplier("sup9", day))
+        found[:] = [answer.link]
+        return answer.link.token != ""
+
+    await eventually(there)
+    assert (found[0].bill.kind, found[0].bill.eid) == ("supply", "sup9")
+    assert (await fetched(harness, found[0].token))[0] == found[0].bill.bytes
+    seen = door.calls[-1]
+    assert (seen.channel_no, seen.path, seen.remote_ip) == ("sup9", "/vds/bill/trade", "10.0.0.1")
+    assert dict(seen.params) == {"channel_no": "sup9", "sign": "00ff"}
+    # Neither a channel's bill, nor one of everyone, nor one of other accounts.
+    count = len(door.calls)
+    for wrong in (
+        {"kind": "trade", "eid": "sup9"},
+        {"kind": "supply", "eid": ""},
+        {"kind": "fund", "eid": "sup9", "groups": "down_"},
+        {"kind": "fund", "eid": "sup9"},
+    ):
+        request = of_supplier("sup9", day)
+        request.bill.CopyFrom(pb.MakeBillRequest(first_day=str(day), **wrong))
+        assert await refused(harness.bill_stub.GetSupplierBillLink(request)) == "FIELD_INVALID"
+    assert len(door.calls) == count
+    door.refuses = True
+    call = harness.bill_stub.GetSupplierBillLink(of_supplier("sup9", day))
+    assert await refused(call) == "NOTIFY_UNVERIFIED"
+    door.refuses = False

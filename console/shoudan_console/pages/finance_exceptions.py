@@ -44,6 +44,7 @@ DECISIONS: Final = {
     1: _("Book it to the overage and shortage account"),
     2: _("Write it off"),
     3: _("Adjust the supplier's cost"),
+    4: _("Refund the order, and adjust the supplier's cost"),
 }
 DECIDABLE: Final = frozenset({10, 20, 30})
 NOTES: Final = {

@@ -52,9 +52,17 @@ BILL: Final = (oms.CHANNEL_NO, DATE, FORMAT, EXCEL)
 
 def _read(kind: str) -> Callable[[Inbound], pb.GetBillLinkRequest]:
     """A reader of which bill of the channel is meant."""
+    bill = bill_of(kind, GROUPS, BILL)
+    return lambda request: pb.GetBillLinkRequest(bill=bill(request))
 
-    def read(request: Inbound) -> pb.GetBillLinkRequest:
-        values = values_of(request, BILL)
+
+def bill_of(
+    kind: str, groups: str, fields: tuple[Field, ...]
+) -> Callable[[Inbound], pb.MakeBillRequest]:
+    """A reader of which bill is meant, of channels or of suppliers."""
+
+    def read(request: Inbound) -> pb.MakeBillRequest:
+        values = values_of(request, fields)
         first, last = _days(values["bill_date"])
         found = FORMATS.get(values.get("format", "csv"))
         if found is None:
@@ -63,10 +71,10 @@ def _read(kind: str) -> Callable[[Inbound], pb.GetBillLinkRequest]:
         excel = bool(values.get("excel", 0))
         if excel and (packed or name != "csv"):
             raise Malformed("excel", ParameterError.UNREADABLE, "仅适用于csv")
-        bill = pb.MakeBillRequest(
+        return pb.MakeBillRequest(
             kind=kind,
             eid=values["channel_no"],
-            groups=GROUPS if kind == "fund" else "",
+            groups=groups if kind == "fund" else "",
             first_day=first.isoformat(),
             last_day=last.isoformat(),
             format=name,
@@ -74,7 +82,6 @@ def _read(kind: str) -> Callable[[Inbound], pb.GetBillLinkRequest]:
             bom=excel,
             backtick=excel,
         )
-        return pb.GetBillLinkRequest(bill=bill)
 
     return read
 
@@ -90,7 +97,8 @@ def _days(text: str) -> tuple[date, date]:
     ) if month else first
 
 
-def _write(answer: pb.GetBillLinkResponse, request: Inbound) -> Outbound:
+def write(answer: pb.GetBillLinkResponse, request: Inbound) -> Outbound:
+    """How far the bill is, and its link."""
     bill = answer.bill
     shown: dict[str, Any] = {
         "channel_no": request.params["channel_no"],
@@ -132,7 +140,7 @@ def _endpoint(path: str, title: str, kind: str) -> Endpoint[Any, Any]:
         fields=(*BILL, *oms.SIGNING),
         read=_read(kind),
         call=Unary(f"{SERVICE}/GetBillLink"),
-        write=_write,
+        write=write,
     )
 
 

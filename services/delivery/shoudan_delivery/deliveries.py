@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -43,7 +43,7 @@ from shoudan_kit.db.text_statements import holdable
 from shoudan_kit.ids import IdMaker
 from shoudan_kit.rpc.shard_router import ShardAway
 from shoudan_kit.rpc.shielded import shielded
-from shoudan_kit.secrets.sealing import SealedColumn, Unsealable
+from shoudan_kit.secrets.sealing import SealedColumn, Unsealable, hidden_in
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 TASK_DELIVERIES_MAX = 200
@@ -245,6 +245,27 @@ async def ask_now(context: Context, key: Key) -> Delivery:
     return found
 
 
+async def read_answer(context: Context, key: Key) -> tuple[Delivery, Outcome]:
+    """What the supplier says now of a delivery of whichever class; nothing is stored, nothing ends by it.
+
+    Refuses DeliveryNotFound, ChannelUnavailable.
+    """
+    async with context.app.db.connect() as db:
+        asked = [Key(key.coop_id, key.coop_order_id, one) for one in sorted(CLASSES)]
+        there = [one for one in await _find(db, asked) if isinstance(one, Delivery)]
+        if not there:
+            raise DeliveryNotFound(key.coop_order_id)
+        found = there[0]
+        looked = await store.load_outgoing(db, [found.order_no])
+    sender = context.senders.of(found.channel_no, found.service_class)
+    if sender is None or not sender.supplier.can_query:
+        raise ChannelUnavailable(found.channel_no, found.service_class)
+    row = looked[0][1] if looked else store.outgoing_of(found)
+    outcome = await sender.read(row)
+    _, account = _opened(context, found.order_no, row.account)
+    return found, replace(outcome, desc=hidden_in(outcome.desc, account))
+
+
 async def resolve(context: Context, key: Key, status: Status, by: str, reason: str) -> Delivery:
     """End an unknown delivery by a person's decision. Refuses DeliveryNotFound, AlreadyFinal, CardsMissing.
 
@@ -310,7 +331,7 @@ async def take_notify(
             raise ShardAway(shard) from error
         raise
     if found is None or (found[0].channel_no, found[0].service_class) != supplier.key:
-        raise context.verifier.refusal(channel_no, service_class, notify)
+        raise context.verifier.refusal(channel_no, service_class, notify.remote_ip)
     account = context.accounts.open(order_no, found[0].account)
     row = msgspec.structs.replace(found[0], account=account)
     outcome = interpret.of_reply(supplier, row, reply, Source.NOTIFY)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final, Protocol, TypeVar
@@ -16,10 +16,12 @@ from shoudan_delivery.kinds import StatedPrice
 from shoudan_delivery.protocols import SPOKEN, InboundNotify, Unverified, protocol_of
 from shoudan_delivery.protocols.messages import NOTIFY_PARAMETER
 from shoudan_delivery.refusals import NotifyUnverified, TooManyAttempts
+from shoudan_delivery.states import ServiceClass
 from shoudan_delivery.store.rows import Reply, Supplier
 from shoudan_kit import metrics
 from shoudan_kit.clock import Clock
 from shoudan_kit.limits.rates import Rates
+from shoudan_signing import channel as signing
 
 T = TypeVar("T")
 
@@ -27,6 +29,8 @@ TOKEN_BYTES: Final = 16
 QUERY_FIELDS_MAX: Final = 20
 DIGITS_MAX: Final = 19
 ID_MAX: Final = 2**63 - 1
+CALL_WINDOW_S: Final = 300
+STAMP_CHARS_MAX: Final = 12
 
 
 class Channels(Protocol):
@@ -144,6 +148,29 @@ class Attempts:
         return within
 
 
+@dataclass(frozen=True, slots=True)
+class SupplierCall:
+    """A call that a supplier signed, as it came."""
+
+    channel_no: str
+    method: str
+    path: str
+    params: Mapping[str, str]
+    body: bytes
+    remote_ip: str
+
+
+def _is_fresh(params: Mapping[str, str], now: datetime) -> bool:
+    """Whether a signature of version 2 was made about now, and names a nonce."""
+    stamp, nonce = params.get("timestamp", ""), params.get("nonce", "")
+    if params.get(signing.SIGN_TYPE) != signing.HMAC_SHA256_V2:
+        return False
+    if not signing.NONCE_CHARS_MIN <= len(nonce) <= signing.NONCE_CHARS_MAX:
+        return False
+    known = stamp.isascii() and stamp.isdigit() and len(stamp) <= STAMP_CHARS_MAX
+    return known and abs(int(now.timestamp()) - int(stamp)) <= CALL_WINDOW_S
+
+
 class NotifyVerifier:
     """Verifies every notify; all refusals look alike to the sender."""
 
@@ -156,7 +183,7 @@ class NotifyVerifier:
         """The channel, what it says and the number it names. Raises what `refusal` gives."""
         supplier = self._channels.get(channel_no, service_class)
         if supplier is None or supplier.protocol not in SPOKEN:  # our own stock sends none
-            raise self.refusal(channel_no, service_class, notify)
+            raise self.refusal(channel_no, service_class, notify.remote_ip)
         read = protocol_of(supplier).read_notify
         reply = self._read(supplier, lambda one: read(one, notify))
         order_no = None if isinstance(reply, Unverified) else _number(reply)
@@ -165,7 +192,7 @@ class NotifyVerifier:
             or order_no is None
             or not is_trusted(self._tokens, supplier, notify, order_no)
         ):
-            raise self.refusal(channel_no, service_class, notify)
+            raise self.refusal(channel_no, service_class, notify.remote_ip)
         return supplier, reply, order_no
 
     def verify_prices(
@@ -178,12 +205,33 @@ class NotifyVerifier:
             or supplier.protocol not in SPOKEN
             or not is_trusted_for_all(supplier, notify.remote_ip)
         ):
-            raise self.refusal(channel_no, service_class, notify)
+            raise self.refusal(channel_no, service_class, notify.remote_ip)
         protocol = protocol_of(supplier)
         found = self._read(supplier, lambda one: protocol.read_prices(one, notify, as_of))
         if isinstance(found, Unverified):
-            raise self.refusal(channel_no, service_class, notify)
+            raise self.refusal(channel_no, service_class, notify.remote_ip)
         return found
+
+    def check_call(self, call: SupplierCall, now: datetime) -> None:
+        """Whether a supplier signed a call with a secret of its channel. Raises what `refusal` gives.
+
+        An unknown supplier, a wrong signature and a wrong address look alike and cost the same work.
+        """
+        there = [self._channels.get(call.channel_no, one) for one in sorted(ServiceClass)]
+        known = [one for one in there if one is not None and one.secret]
+        allowed = [
+            one
+            for one in known
+            if not one.notify_networks or _inside(call.remote_ip, one.notify_networks)
+        ]
+        secrets = {secret for one in allowed for secret in (one.secret, *one.older_secrets)}
+        expected = [
+            signing.hmac_v2_sign(call.method, call.path, call.params, call.body, secret)
+            for secret in sorted(secrets) or [b"nobody"]
+        ]
+        fits = signing.fitting(call.params.get(signing.SIGN, ""), expected)
+        if fits is None or not secrets or not _is_fresh(call.params, now):
+            raise self.refusal(call.channel_no, 0, call.remote_ip)
 
     def _read(
         self, supplier: Supplier, read: Callable[[Supplier], T | Unverified]
@@ -202,10 +250,10 @@ class NotifyVerifier:
         return reply
 
     def refusal(
-        self, channel_no: str, service_class: int, notify: InboundNotify
+        self, channel_no: str, service_class: int, remote_ip: str
     ) -> NotifyUnverified | TooManyAttempts:
-        """The refusal of an unverified notify, counted."""
-        if not self._attempts.refused(notify.remote_ip):
+        """The refusal of an unverified notify or call, counted."""
+        if not self._attempts.refused(remote_ip):
             return TooManyAttempts()
         return NotifyUnverified(channel_no, service_class)
 

@@ -6,12 +6,13 @@ whatever dies, it is made once. One that the ledger refuses opens the exception 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from grpc import aio
 
 from shoudan.finance.v1 import exception_service_pb2 as pb
-from shoudan_finance import exceptions
+from shoudan_finance import exceptions, inquiring
 from shoudan_finance.context import Context
 from shoudan_finance.kinds import BOOK_EXCEPTION, BookException
 from shoudan_finance.pay_client import Flat
@@ -34,11 +35,13 @@ from shoudan_kit.tasks.unit_of_work import UnitOfWork
 METHOD: Final = "shoudan.finance.v1.ExceptionService/DecideExceptions"
 REMARK_MAX: Final = 256
 AWAY_S: Final = 30.0
+DELIVERY: Final = 3  # trade.kind
 # To which account of the source each decision moves the difference.
 GROUPS: Final = {
     Decision.BOOK: "suspense",
     Decision.WRITE_OFF: "write_off",
     Decision.ADJUST_COST: "up_channel",
+    Decision.REFUND: "up_channel",
 }
 WORDS: Final = {
     ExceptionKind.LONG: "长款",
@@ -71,6 +74,7 @@ async def decide_in(
     """Decide inside a transaction. Refuses FieldInvalid, ExceptionNotFound, ExceptionDecided."""
     decided = [_decided(one) for one in request.items]
     numbers = exceptions.checked([one.exception_id for one in decided])
+    await _check_refunds(context, decided)
     await store.lock_entries(work.db, numbers)
     rows = await exceptions.locked(work, numbers, ExceptionEvent.DECIDED)
     entries = [number for row in rows for number in (row.ours_id, row.theirs_id)]
@@ -88,6 +92,16 @@ async def decide_in(
     return Applied(effects, subject, sum(abs(row.diff_micros) for row in rows))
 
 
+async def _check_refunds(context: Context, decided: Sequence[Decided]) -> None:
+    """A refund needs a delivery of ours that succeeded: it names the order, and how many units."""
+    refunds = [one.exception_id for one in decided if one.decision is Decision.REFUND]
+    known = await inquiring.trades_of(context, refunds) if refunds else {}
+    for number in refunds:
+        trade = known.get(number)
+        if trade is None or trade.kind != DELIVERY or trade.result:
+            raise FieldInvalid("decision", f"exception {number} is about no delivery to refund")
+
+
 def _decided(one: pb.DecideExceptionsRequest.Item) -> Decided:
     if one.decision not in {int(known) for known in GROUPS}:
         raise FieldInvalid("decision", "is no decision")
@@ -100,6 +114,8 @@ def _effect(context: Context, one: Decided, row: Row) -> Effect:
     owner = "/".join((context.app.settings.exception_ident, GROUPS[one.decision], row.source))
     what = f"exception {row.exception_id} {WORDS[row.kind]} of {row.source}"
     after = f"{micros_to_yuan(row.diff_micros)} 元 to {owner}"
+    if one.decision is Decision.REFUND:
+        after = f"its order's money back (EX{row.exception_id}), {after}"
     return Effect(what, row.status.name.lower(), after)
 
 
@@ -113,16 +129,25 @@ async def book(context: Context, task: Task[BookException]) -> None:
         async with context.app.work("finance.was_booked") as work:
             work.tasks.finish(task)
         return
-    record_id, refusal = 0, ""
-    if row.diff_micros:
-        try:
+    record_id, refund_id, refusal = 0, 0, ""
+    try:
+        if row.decision is Decision.REFUND:
+            refund_id = await _refund(context, row)
+        if row.diff_micros:
             record_id = await context.pay.post_flat(_flat(context, row))
-        except Refused as error:
-            refusal = str(error)
-        except aio.AioRpcError as error:
-            task.retry_after(AWAY_S, f"pay: {error.code().name}")
+    except Refused as error:
+        # Money that has gone back stays there: the posting is tried until it is made.
+        if refund_id:
+            task.retry_after(AWAY_S, f"refunded, and pay refuses: {error.reason}")
             return
+        refusal = str(error)
+    except aio.AioRpcError as error:
+        task.retry_after(AWAY_S, f"pay or order: {error.code().name}")
+        return
     async with context.app.work("finance.booked") as work:
+        if refund_id:
+            words = f"refund {refund_id}, EX{number}"
+            await exceptions.noted(context, work, [number], NoteKind.BOOKED, words, "")
         await _booked(context, work, row, record_id, refusal)
         work.tasks.finish(task)
 
@@ -138,6 +163,14 @@ async def _booked(
     elif await store.booked(work.db, number, record_id):
         words = f"ledger record {record_id}" if record_id else "nothing to book"
         await exceptions.noted(context, work, [number], NoteKind.BOOKED, words, "")
+
+
+async def _refund(context: Context, row: Row) -> int:
+    """Give the units of the delivery back to the channel; made once, as the exception is its number."""
+    trade = await inquiring.trade_of(context, row.exception_id)
+    assert trade is not None, "looked at before it was decided, and facts stay"
+    behind = await context.order.behind(trade.order_id)
+    return await context.order.refund(behind, f"EX{row.exception_id}", trade.num)
 
 
 def _flat(context: Context, row: Row) -> Flat:

@@ -30,7 +30,7 @@ PART_BYTES: Final = 2**20
 METHOD: Final = "shoudan.finance.v1.ExceptionService/DecideExceptions"
 DEFAULT_TARGET: Final = "127.0.0.1:50056"
 KINDS: Final = {1: "长款", 2: "短款", 3: "金额不符", 4: "状态不符", 5: "结算不符"}
-DECISIONS: Final = {"book": 1, "write-off": 2, "adjust-cost": 3}
+DECISIONS: Final = {"book": 1, "write-off": 2, "adjust-cost": 3, "refund": 4}
 
 app = typer.Typer(no_args_is_help=True)
 dispute = typer.Typer(no_args_is_help=True)
@@ -110,15 +110,38 @@ def comment(
 
 @app.command()
 def ask(numbers: Numbers, text: Text, target: Target = DEFAULT_TARGET) -> None:
-    """Note that the supplier was asked about exceptions."""
+    """Ask the supplier about exceptions; what it answers is noted."""
     request = pb.AskAboutExceptionsRequest(exception_ids=numbers, text=text)
     _run(target, lambda stub: stub.AskAboutExceptions(request, timeout=CALL_S))
 
 
 @app.command()
+def notify(numbers: Numbers, target: Target = DEFAULT_TARGET) -> None:
+    """Have the channels behind exceptions notified again."""
+    request = pb.ResendExceptionNotifiesRequest(exception_ids=numbers)
+    _run(target, lambda stub: stub.ResendExceptionNotifies(request, timeout=CALL_S))
+
+
+@app.command()
+def evidence(
+    which: Annotated[int, typer.Argument(metavar="NUMBER", help="Number of the exception.")],
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Show the life of the order behind an exception, and what its supplier answered."""
+    request = pb.GetEvidenceRequest(exception_id=which)
+    found = _run(target, lambda stub: stub.GetEvidence(request, timeout=CALL_S))
+    typer.echo(f"order {found.order_id or '-'}{f': {found.missing}' if found.missing else ''}")
+    for one in found.moments:
+        when = beijing(one.time.ToDatetime(UTC))
+        typer.echo(f"  {when} {one.service} {one.tag}: {one.text}")
+    for note in found.answers:
+        typer.echo(f"  {beijing(note.create_time.ToDatetime(UTC))} supplier: {note.text}")
+
+
+@app.command()
 def decide(
     decision: Annotated[
-        str, typer.Argument(help="book 挂账, write-off 核销, adjust-cost 调整成本.")
+        str, typer.Argument(help="book 挂账, write-off 核销, adjust-cost 调整成本, refund 退款.")
     ],
     numbers: Numbers,
     remark: Annotated[str, typer.Option(help="备注.")] = "",

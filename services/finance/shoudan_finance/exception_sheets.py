@@ -19,7 +19,7 @@ HEAD: Final = (
     *("对方金额(元)", "建议", "处理方式", "备注"),
 )
 KINDS: Final = {1: "长款", 2: "短款", 3: "金额不符", 4: "状态不符", 5: "结算不符"}
-WORDS: Final = {1: "挂账", 2: "核销", 3: "调整成本"}
+WORDS: Final = {1: "挂账", 2: "核销", 3: "调整成本", 4: "退款"}
 NUMBERS: Final = {word: number for number, word in WORDS.items()}
 UNPACKED_MAX: Final = 256 * 2**20
 REMARK_MAX: Final = 256

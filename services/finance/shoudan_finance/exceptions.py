@@ -94,6 +94,13 @@ async def get(context: Context, exception_id: int) -> tuple[Shown, list[Noted]]:
     return shown, notes
 
 
+async def of_numbers(context: Context, numbers: Sequence[int]) -> list[Shown]:
+    """Those of these exceptions that there are, with both sides."""
+    async with context.app.db.connect() as db:
+        rows = await exceptions.by_number(db, numbers)
+    return await _with_sides(context, rows)
+
+
 async def _with_sides(context: Context, rows: Sequence[Row]) -> list[Shown]:
     numbers = [one for row in rows for one in (row.ours_id, row.theirs_id) if one]
     async with context.app.db.connect() as db:
@@ -140,14 +147,6 @@ async def comment(
         kind = NoteKind.COMMENT
         note = Note(context.app.ids.next(), number, kind, words, sha256, file_name, by)
         await exceptions.note(work.db, [note])
-
-
-async def ask(context: Context, numbers: Sequence[int], words: str, by: str) -> None:
-    """Note that the supplier was asked. Refuses ExceptionNotFound, ExceptionDecided."""
-    async with context.app.work("finance.ask_supplier") as work:
-        await locked(work, numbers, ExceptionEvent.ASKED)
-        await exceptions.move(work.db, numbers, ExceptionEvent.ASKED)
-        await noted(context, work, numbers, NoteKind.ASKED, words, by)
 
 
 async def noted(

@@ -51,6 +51,14 @@ class BookException(msgspec.Struct, frozen=True):
     exception_id: int
 
 
+class Inquire(msgspec.Struct, frozen=True):
+    """Have something done about an exception that settles nothing, and note what became of it."""
+
+    exception_id: int
+    what: str  # inquiring.SUPPLIER or inquiring.NOTIFY
+    by: str
+
+
 class SendAlert(msgspec.Struct, frozen=True):
     """Send a target what it was not notified of a threshold."""
 
@@ -126,6 +134,16 @@ BOOK_EXCEPTION: Final = Kind(
     count_max=10_000_000,
     exclusive=True,
     each=True,
+)
+
+INQUIRE: Final = Kind(
+    "finance.inquire",
+    Inquire,
+    "finance:inquire",
+    interval_s=60,
+    exclusive=True,
+    each=True,
+    parallel=4,
 )
 
 # Each target of each threshold has its own: one that is away holds up no other.

@@ -285,6 +285,7 @@ class Decision(IntEnum):
     BOOK = 1  # 挂账: to the 长短款 account of the source
     WRITE_OFF = 2  # 核销
     ADJUST_COST = 3  # 调整成本: on the supplier's own account
+    REFUND = 4  # 退款: of the order, and the supplier's own account
 
 
 class NoteKind(IntEnum):
@@ -293,10 +294,10 @@ class NoteKind(IntEnum):
     COMMENT = 1
     ASKED = 2
     DECIDED = 3
-    BOOKED = 4
+    BOOKED = 4  # and refunded
     REFUSED = 5  # by the ledger
     DISPUTED = 6
-    ANSWERED = 7
+    ANSWERED = 7  # by the supplier: in a dispute, or when it was asked
 
 
 class DisputeStatus(IntEnum):

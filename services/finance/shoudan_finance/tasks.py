@@ -11,6 +11,7 @@ from shoudan_finance import (
     bills,
     day_books,
     deciding,
+    inquiring,
     reconciling,
     trade_books,
 )
@@ -20,6 +21,7 @@ from shoudan_finance.kinds import (
     FILL_DAY,
     FILL_TRADES,
     FOLLOW_DAYS,
+    INQUIRE,
     MAKE_BILL,
     NOTIFY_BILL,
     RECONCILE,
@@ -28,6 +30,7 @@ from shoudan_finance.kinds import (
     FillDay,
     FillTrades,
     FollowDays,
+    Inquire,
     MakeBill,
     NotifyBill,
     Reconcile,
@@ -76,6 +79,12 @@ async def book_exception(context: Context, task: Task[BookException]) -> None:
     await deciding.book(context, task)
 
 
+@handles_each(INQUIRE)
+async def inquire(context: Context, task: Task[Inquire]) -> None:
+    """Ask a supplier, or have a channel notified again, about an exception."""
+    await inquiring.inquire(context, task)
+
+
 @handles_each(NOTIFY_BILL)
 async def notify_bill(context: Context, task: Task[NotifyBill]) -> None:
     """Notify a channel of a bill."""
@@ -95,6 +104,7 @@ HANDLERS: Final[tuple[Handler[Any], ...]] = (
     make_bill,
     reconcile,
     book_exception,
+    inquire,
     send_alert,
     notify_bill,
 )

@@ -51,7 +51,7 @@ READS: Final = {
     "ListTrades", "QueryDeliveries", "QueryOrders",
     "QueryRefunds",
     "GetSpending", "ListAlerts", "ListSent", "ListTargets", "ListReopenings",
-    "GetException", "GetRun", "GetStatement", "ListDisputes", "ListExceptions", "ListRuns",
+    "GetEvidence", "GetException", "GetRun", "GetStatement", "ListDisputes", "ListExceptions", "ListRuns",
     "ListStatements", "ListTemplates",
     "Report", "SearchRefunds", "SearchTrades",
     "Verify", "VerifyAgainst", "VerifyBill", "VerifyAuditLog", "WhoAmI",

@@ -17,7 +17,7 @@ from shoudan_delivery.protocols import InboundNotify
 from shoudan_delivery.refusals import DeliveryRefusal, FieldInvalid
 from shoudan_delivery.rpc.bounds import ID_MAX, bounded, newest_before, page_size, stamp
 from shoudan_delivery.states import Status
-from shoudan_delivery.store.rows import Delivery, Incident, Key, NewDelivery
+from shoudan_delivery.store.rows import Delivery, Incident, Key, NewDelivery, Verdict
 from shoudan_delivery.store.suppliers import DeliveryFilter
 from shoudan_kit.ids import first_of
 from shoudan_kit.rpc.messages import RpcContext
@@ -29,6 +29,7 @@ NUM_MAX = 10_000
 FACE_MICROS_MAX = 10**13
 TIMEOUT_S_MAX = 30 * 86_400
 BODY_BYTES_MAX = 64 * 1024
+SAID = {Verdict.SUCCEEDED: pb.STATUS_SUCCEEDED, Verdict.FAILED: pb.STATUS_FAILED}
 
 _params = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -87,6 +88,19 @@ class DeliveryServicer(pb_grpc.DeliveryServiceServicer):
         """Ask now about an unknown delivery; the answer gives it as it stands before."""
         found = await deliveries.ask_now(self._context, _key(request.key))
         return pb.AskSupplierResponse(delivery=_delivery(found))
+
+    async def ReadSupplierAnswer(
+        self, request: pb.ReadSupplierAnswerRequest, context: RpcContext
+    ) -> pb.ReadSupplierAnswerResponse:
+        """What the supplier says now."""
+        found, outcome = await deliveries.read_answer(self._context, _key(request.key))
+        return pb.ReadSupplierAnswerResponse(
+            delivery=_delivery(found),
+            said=SAID.get(outcome.verdict, pb.STATUS_SENDING),
+            code=outcome.code[:TEXT_MAX],
+            desc=outcome.desc[:256],
+            up_order_no=outcome.up_order_no[:TEXT_MAX],
+        )
 
     async def ResolveDelivery(
         self, request: pb.ResolveDeliveryRequest, context: RpcContext

@@ -8,12 +8,16 @@ from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as pb_grpc
 from shoudan_delivery import suppliers
 from shoudan_delivery.context import Context
+from shoudan_delivery.inbound import SupplierCall
 from shoudan_delivery.refusals import FieldInvalid
 from shoudan_delivery.rpc.bounds import bounded
 from shoudan_delivery.states import DealCode, SupplierState
 from shoudan_delivery.store.rows import Supplier
 from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.rpc.messages import RpcContext
+
+PARAMS_MAX = 32
+BODY_BYTES_MAX = 64 * 1024
 
 
 class SupplierServicer(pb_grpc.SupplierServiceServicer):
@@ -39,6 +43,25 @@ class SupplierServicer(pb_grpc.SupplierServiceServicer):
         """All channels with their states, as the database has them now."""
         found = await suppliers.stored(self._context.app)
         return pb.ListSuppliersResponse(suppliers=[_shown(one) for one in found])
+
+    async def CheckSupplierCall(
+        self, request: pb.CheckSupplierCallRequest, context: RpcContext
+    ) -> pb.CheckSupplierCallResponse:
+        """Whether a supplier signed it."""
+        if len(request.params) > PARAMS_MAX or len(request.body) > BODY_BYTES_MAX:
+            raise FieldInvalid(
+                "params", f"at most {PARAMS_MAX}, and {BODY_BYTES_MAX} bytes of body"
+            )
+        call = SupplierCall(
+            channel_no=request.channel_no,
+            method=request.method,
+            path=request.path,
+            params=dict(request.params),
+            body=request.body,
+            remote_ip=request.remote_ip,
+        )
+        self._context.verifier.check_call(call, self._context.app.clock.now())
+        return pb.CheckSupplierCallResponse()
 
     async def SetSupplierState(
         self, request: pb.SetSupplierStateRequest, context: RpcContext

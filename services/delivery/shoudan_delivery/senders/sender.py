@@ -385,6 +385,10 @@ class Sender:
             _log.warning("stock_away", error=type(error).__name__)
             return Outcome(row.order_no, Verdict.UNKNOWN, source, "NO_ANSWER")
 
+    async def read(self, row: Outgoing) -> Outcome:
+        """What the supplier says of one now; nothing comes of it."""
+        return await self._query(row)
+
     async def _query(self, row: Outgoing) -> Outcome:
         if self.supplier.protocol == STOCK:
             return await self._from_stock(row, Source.QUERY)

@@ -9,16 +9,21 @@ from typing import Final, cast
 from shoudan.finance.v1 import bill_service_pb2 as pb
 from shoudan.finance.v1 import bill_service_pb2_grpc as grpc_pb
 from shoudan_finance import bill_links, bill_notices, bills
+from shoudan_finance.bill_links import Link
+from shoudan_finance.bill_making import FUND
 from shoudan_finance.context import Context
+from shoudan_finance.delivery_client import SignedCall
 from shoudan_finance.refusals import FieldInvalid
 from shoudan_finance.rpc.reading import BEFORE_ALL, before_of, day_of, page_size
 from shoudan_finance.store.bills import Bill, Place, Spec
+from shoudan_finance.trade_bills import SUPPLY
 from shoudan_kit.rpc.messages import RpcContext, filled, stamp
 
 WORDS_MAX: Final = 64
 GROUPS_MAX: Final = 32
 ID_DIGITS_MAX: Final = 19
 NEWEST: Final = 2**63 - 1
+SUPPLIERS: Final = "up_"  # how the groups of their accounts begin
 
 
 class BillServicer(grpc_pb.BillServiceServicer):
@@ -74,12 +79,23 @@ class BillServicer(grpc_pb.BillServiceServicer):
         self, request: pb.GetBillLinkRequest, context: RpcContext
     ) -> pb.GetBillLinkResponse:
         """How far it is, and a token for its file."""
-        found = await bill_links.link(self._context, _spec(request.bill), request.link_s)
-        return pb.GetBillLinkResponse(
-            bill=None if found.bill is None else _message(found.bill),
-            token=found.token,
-            expire_time=None if found.expire_time is None else stamp(found.expire_time),
-        )
+        return _link(await bill_links.link(self._context, _spec(request.bill), request.link_s))
+
+    async def GetSupplierBillLink(
+        self, request: pb.GetSupplierBillLinkRequest, context: RpcContext
+    ) -> pb.GetSupplierBillLinkResponse:
+        """The same for a supplier that signed the call."""
+        spec = _spec(request.bill)
+        own = spec.kind == SUPPLY or (spec.kind == FUND and spec.groups == SUPPLIERS)
+        if not (own and spec.eid):
+            raise FieldInvalid("kind", "is no bill of a supplier")
+        call = SignedCall(
+            spec.eid, request.method, request.path, dict(request.params), request.body,
+            request.remote_ip,
+        )  # fmt: skip
+        await self._context.delivery.check_call(call)
+        found = await bill_links.link(self._context, spec, 0)
+        return pb.GetSupplierBillLinkResponse(link=_link(found))
 
     async def DownloadBill(
         self, request: pb.DownloadBillRequest, context: RpcContext
@@ -149,3 +165,11 @@ def _number(text: str) -> int:
     if not text.isdecimal() or not text.isascii() or not 0 < len(text) <= ID_DIGITS_MAX:
         raise FieldInvalid("page_token", "not given by the page before")
     return min(int(text), NEWEST)
+
+
+def _link(found: Link) -> pb.GetBillLinkResponse:
+    return pb.GetBillLinkResponse(
+        bill=None if found.bill is None else _message(found.bill),
+        token=found.token,
+        expire_time=None if found.expire_time is None else stamp(found.expire_time),
+    )

@@ -7,7 +7,7 @@ from typing import Final, cast
 from shoudan.finance.v1 import exception_service_pb2 as pb
 from shoudan.finance.v1 import exception_service_pb2_grpc as pb_grpc
 from shoudan.finance.v1 import statement_service_pb2 as statement_pb
-from shoudan_finance import deciding, exceptions
+from shoudan_finance import deciding, exceptions, inquiring
 from shoudan_finance.accounts import shown
 from shoudan_finance.context import Context
 from shoudan_finance.exceptions import Shown, checked
@@ -74,10 +74,30 @@ class ExceptionServicer(pb_grpc.ExceptionServiceServicer):
     async def AskAboutExceptions(
         self, request: pb.AskAboutExceptionsRequest, context: RpcContext
     ) -> pb.AskAboutExceptionsResponse:
-        """Note that the supplier was asked."""
+        """Ask the supplier."""
         numbers, words = checked(request.exception_ids), _words("text", request.text, WORDS_MAX)
-        await exceptions.ask(self._context, numbers, words, person(request.by))
+        await inquiring.ask(self._context, numbers, words, person(request.by))
         return pb.AskAboutExceptionsResponse()
+
+    async def ResendExceptionNotifies(
+        self, request: pb.ResendExceptionNotifiesRequest, context: RpcContext
+    ) -> pb.ResendExceptionNotifiesResponse:
+        """Have channels notified again."""
+        numbers = checked(request.exception_ids)
+        await inquiring.resend(self._context, numbers, person(request.by))
+        return pb.ResendExceptionNotifiesResponse()
+
+    async def GetEvidence(
+        self, request: pb.GetEvidenceRequest, context: RpcContext
+    ) -> pb.GetEvidenceResponse:
+        """What is known of one elsewhere."""
+        found = await inquiring.evidence(self._context, request.exception_id)
+        return pb.GetEvidenceResponse(
+            order_id=found.order_id,
+            moments=found.moments,
+            answers=map(_note, found.answers),
+            missing=found.missing,
+        )
 
     async def DecideExceptions(
         self, request: pb.DecideExceptionsRequest, context: RpcContext

@@ -71,6 +71,7 @@ class Side:
     amount_micros: int
     outcome: Outcome
     happen_time: datetime
+    trade_no: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,9 @@ _NEW_DISPUTE: Final = tuple(
 )
 
 _GET = statement(f"SELECT {_ROW.of()} FROM exception WHERE exception_id = :exception_id")
+_BY_NUMBER = statement(f"""
+SELECT {_ROW.of()} FROM exception WHERE exception_id = ANY(CAST(:exception_id AS bigint[]))
+""")
 _PAGE = statement(f"""
 SELECT {_ROW.of()} FROM exception WHERE exception_id < :before AND exception_id > 0
 ORDER BY exception_id DESC LIMIT :most
@@ -237,6 +241,11 @@ ORDER BY dispute_id DESC LIMIT :most
 async def get(db: AsyncConnection, exception_id: int) -> Row | None:
     """One exception."""
     return _ROW.one(await db.execute(_GET, {"exception_id": exception_id}))
+
+
+async def by_number(db: AsyncConnection, numbers: Sequence[int]) -> list[Row]:
+    """Those of these numbers that there are."""
+    return _ROW.all(await db.execute(_BY_NUMBER, {"exception_id": list(numbers)}))
 
 
 async def page(

@@ -128,6 +128,9 @@ INSERT INTO trade ({_TRADE.of()}) SELECT {_TRADE.of("given")}
 FROM {unnest(**types(TRADE, *_TRADE.names))}
 ON CONFLICT DO NOTHING RETURNING number
 """)
+_BY_NUMBER = statement(f"""
+SELECT {_TRADE.of()} FROM trade WHERE number = ANY(CAST(:numbers AS bigint[]))
+""")
 _ALL = statement(f"""
 SELECT {_TRADE.of()} FROM trade WHERE day_no = :of_day AND number > :after ORDER BY number LIMIT :most
 """)
@@ -250,6 +253,12 @@ async def trades(db: AsyncConnection, day: date, *, after: int, most: int) -> li
     """Trades of the day behind a number, by number."""
     binds = {"of_day": day_number(day), "after": after, "most": most}
     return _TRADE.all(await db.execute(_ALL, binds))
+
+
+async def by_number(db: AsyncConnection, numbers: Sequence[int]) -> dict[int, Trade]:
+    """Trades by number, of whatever day."""
+    found = _TRADE.all(await db.execute(_BY_NUMBER, {"numbers": list(numbers)}))
+    return {one.number: one for one in found}
 
 
 async def of_channel(

@@ -608,6 +608,70 @@ class AskSupplierResponse(_message.Message):
 Global___AskSupplierResponse: _TypeAlias = AskSupplierResponse  # noqa: Y015
 
 @_typing.final
+class ReadSupplierAnswerRequest(_message.Message):
+    """ReadSupplierAnswerRequest names one delivery or return."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def key(self) -> Global___DeliveryKey:
+        """This; of whichever service class."""
+
+    def __init__(
+        self,
+        *,
+        key: Global___DeliveryKey | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadSupplierAnswerRequest: _TypeAlias = ReadSupplierAnswerRequest  # noqa: Y015
+
+@_typing.final
+class ReadSupplierAnswerResponse(_message.Message):
+    """ReadSupplierAnswerResponse holds what the supplier says now, beside what is known here."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERY_FIELD_NUMBER: _builtins.int
+    SAID_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    DESC_FIELD_NUMBER: _builtins.int
+    UP_ORDER_NO_FIELD_NUMBER: _builtins.int
+    said: Global___Status.ValueType
+    """What the answer means: STATUS_SUCCEEDED, STATUS_FAILED, or STATUS_SENDING for one that is unknown."""
+    code: _builtins.str
+    """The supplier's code."""
+    desc: _builtins.str
+    """Its words, without the account."""
+    up_order_no: _builtins.str
+    """Its number."""
+    @_builtins.property
+    def delivery(self) -> Global___Delivery:
+        """As it stands here."""
+
+    def __init__(
+        self,
+        *,
+        delivery: Global___Delivery | None = ...,
+        said: Global___Status.ValueType = ...,
+        code: _builtins.str = ...,
+        desc: _builtins.str = ...,
+        up_order_no: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "delivery", b"delivery", "desc", b"desc", "said", b"said", "up_order_no", b"up_order_no"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadSupplierAnswerResponse: _TypeAlias = ReadSupplierAnswerResponse  # noqa: Y015
+
+@_typing.final
 class ResolveDeliveryRequest(_message.Message):
     """ResolveDeliveryRequest is a person's decision."""
 
@@ -1229,6 +1293,87 @@ class ListSuppliersResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListSuppliersResponse: _TypeAlias = ListSuppliersResponse  # noqa: Y015
+
+@_typing.final
+class CheckSupplierCallRequest(_message.Message):
+    """CheckSupplierCallRequest is a call as it came over HTTP."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ParamsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CHANNEL_NO_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    PARAMS_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    REMOTE_IP_FIELD_NUMBER: _builtins.int
+    channel_no: _builtins.str
+    """The supplier's channel."""
+    method: _builtins.str
+    """GET or POST."""
+    path: _builtins.str
+    """Path."""
+    body: _builtins.bytes
+    """Raw body, at most 64 KiB."""
+    remote_ip: _builtins.str
+    """Who sent it."""
+    @_builtins.property
+    def params(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Its parameters, sign among them; at most 32."""
+
+    def __init__(
+        self,
+        *,
+        channel_no: _builtins.str = ...,
+        method: _builtins.str = ...,
+        path: _builtins.str = ...,
+        params: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        body: _builtins.bytes = ...,
+        remote_ip: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "channel_no", b"channel_no", "method", b"method", "params", b"params", "path", b"path", "remote_ip", b"remote_ip"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckSupplierCallRequest: _TypeAlias = CheckSupplierCallRequest  # noqa: Y015
+
+@_typing.final
+class CheckSupplierCallResponse(_message.Message):
+    """CheckSupplierCallResponse is empty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckSupplierCallResponse: _TypeAlias = CheckSupplierCallResponse  # noqa: Y015
 
 @_typing.final
 class SetSupplierStateRequest(_message.Message):

@@ -55,6 +55,11 @@ class DeliveryServiceStub:
                 request_serializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.AskSupplierRequest.SerializeToString,
                 response_deserializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.AskSupplierResponse.FromString,
                 _registered_method=True)
+        self.ReadSupplierAnswer = channel.unary_unary(
+                '/shoudan.delivery.v1.DeliveryService/ReadSupplierAnswer',
+                request_serializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ReadSupplierAnswerRequest.SerializeToString,
+                response_deserializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ReadSupplierAnswerResponse.FromString,
+                _registered_method=True)
         self.ResolveDelivery = channel.unary_unary(
                 '/shoudan.delivery.v1.DeliveryService/ResolveDelivery',
                 request_serializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ResolveDeliveryRequest.SerializeToString,
@@ -109,6 +114,14 @@ class DeliveryServiceServicer:
 
     def AskSupplier(self, request, context):
         """AskSupplier makes the supplier query of an unknown delivery due now. Errors: DELIVERY_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadSupplierAnswer(self, request, context):
+        """ReadSupplierAnswer asks the supplier once how a delivery or return ended, whatever is known of it, and gives what it says: nothing is stored, and nothing ends by it.
+        Errors: DELIVERY_NOT_FOUND, CHANNEL_UNAVAILABLE for a supplier that cannot be asked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,6 +184,11 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
                     servicer.AskSupplier,
                     request_deserializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.AskSupplierRequest.FromString,
                     response_serializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.AskSupplierResponse.SerializeToString,
+            ),
+            'ReadSupplierAnswer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadSupplierAnswer,
+                    request_deserializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ReadSupplierAnswerRequest.FromString,
+                    response_serializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ReadSupplierAnswerResponse.SerializeToString,
             ),
             'ResolveDelivery': grpc.unary_unary_rpc_method_handler(
                     servicer.ResolveDelivery,
@@ -307,6 +325,33 @@ class DeliveryService:
             '/shoudan.delivery.v1.DeliveryService/AskSupplier',
             shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.AskSupplierRequest.SerializeToString,
             shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.AskSupplierResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadSupplierAnswer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.delivery.v1.DeliveryService/ReadSupplierAnswer',
+            shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ReadSupplierAnswerRequest.SerializeToString,
+            shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ReadSupplierAnswerResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -473,6 +518,11 @@ class SupplierServiceStub:
                 request_serializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ListSuppliersRequest.SerializeToString,
                 response_deserializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ListSuppliersResponse.FromString,
                 _registered_method=True)
+        self.CheckSupplierCall = channel.unary_unary(
+                '/shoudan.delivery.v1.SupplierService/CheckSupplierCall',
+                request_serializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.CheckSupplierCallRequest.SerializeToString,
+                response_deserializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.CheckSupplierCallResponse.FromString,
+                _registered_method=True)
         self.SetSupplierState = channel.unary_unary(
                 '/shoudan.delivery.v1.SupplierService/SetSupplierState',
                 request_serializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.SetSupplierStateRequest.SerializeToString,
@@ -498,6 +548,14 @@ class SupplierServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckSupplierCall(self, request, context):
+        """CheckSupplierCall verifies a call that a supplier signed with a secret of its channel, as down channels sign theirs (HMAC-SHA256-V2), and where it came from.
+        Errors: NOTIFY_UNVERIFIED, TOO_MANY_ATTEMPTS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetSupplierState(self, request, context):
         """SetSupplierState suspends, resumes, holds or releases a channel. Errors: CHANNEL_UNAVAILABLE.
         """
@@ -517,6 +575,11 @@ def add_SupplierServiceServicer_to_server(servicer, server):
                     servicer.ListSuppliers,
                     request_deserializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ListSuppliersRequest.FromString,
                     response_serializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ListSuppliersResponse.SerializeToString,
+            ),
+            'CheckSupplierCall': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckSupplierCall,
+                    request_deserializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.CheckSupplierCallRequest.FromString,
+                    response_serializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.CheckSupplierCallResponse.SerializeToString,
             ),
             'SetSupplierState': grpc.unary_unary_rpc_method_handler(
                     servicer.SetSupplierState,
@@ -579,6 +642,33 @@ class SupplierService:
             '/shoudan.delivery.v1.SupplierService/ListSuppliers',
             shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ListSuppliersRequest.SerializeToString,
             shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ListSuppliersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckSupplierCall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.delivery.v1.SupplierService/CheckSupplierCall',
+            shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.CheckSupplierCallRequest.SerializeToString,
+            shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.CheckSupplierCallResponse.FromString,
             options,
             channel_credentials,
             insecure,

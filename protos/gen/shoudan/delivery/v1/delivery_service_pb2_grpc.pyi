@@ -24,6 +24,10 @@ class DeliveryServiceStub:
     """QuerySupplierNumbers gives what a supplier knows deliveries and returns by, for the books: the number that it was sent, and the account."""
     AskSupplier: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.AskSupplierRequest, _delivery_service_pb2.AskSupplierResponse]
     """AskSupplier makes the supplier query of an unknown delivery due now. Errors: DELIVERY_NOT_FOUND."""
+    ReadSupplierAnswer: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.ReadSupplierAnswerRequest, _delivery_service_pb2.ReadSupplierAnswerResponse]
+    """ReadSupplierAnswer asks the supplier once how a delivery or return ended, whatever is known of it, and gives what it says: nothing is stored, and nothing ends by it.
+    Errors: DELIVERY_NOT_FOUND, CHANNEL_UNAVAILABLE for a supplier that cannot be asked.
+    """
     ResolveDelivery: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.ResolveDeliveryRequest, _delivery_service_pb2.ResolveDeliveryResponse]
     """ResolveDelivery ends an unknown delivery by a person's decision. Errors: DELIVERY_NOT_FOUND, ALREADY_FINAL, CARDS_MISSING."""
     TakeNotify: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.TakeNotifyRequest, _delivery_service_pb2.TakeNotifyResponse]
@@ -69,6 +73,16 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_delivery_service_pb2.AskSupplierRequest, _abc.Awaitable[_delivery_service_pb2.AskSupplierResponse]],
     ) -> _abc.Awaitable[_delivery_service_pb2.AskSupplierResponse]:
         """AskSupplier makes the supplier query of an unknown delivery due now. Errors: DELIVERY_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ReadSupplierAnswer(
+        self,
+        request: _delivery_service_pb2.ReadSupplierAnswerRequest,
+        context: _aio.ServicerContext[_delivery_service_pb2.ReadSupplierAnswerRequest, _abc.Awaitable[_delivery_service_pb2.ReadSupplierAnswerResponse]],
+    ) -> _abc.Awaitable[_delivery_service_pb2.ReadSupplierAnswerResponse]:
+        """ReadSupplierAnswer asks the supplier once how a delivery or return ended, whatever is known of it, and gives what it says: nothing is stored, and nothing ends by it.
+        Errors: DELIVERY_NOT_FOUND, CHANNEL_UNAVAILABLE for a supplier that cannot be asked.
+        """
 
     @_abc_1.abstractmethod
     def ResolveDelivery(
@@ -120,6 +134,10 @@ class SupplierServiceStub:
     """ApplySuppliers makes the supplier channels given exactly so; others stay."""
     ListSuppliers: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.ListSuppliersRequest, _delivery_service_pb2.ListSuppliersResponse]
     """ListSuppliers gives all supplier channels, with the state of their breaker."""
+    CheckSupplierCall: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.CheckSupplierCallRequest, _delivery_service_pb2.CheckSupplierCallResponse]
+    """CheckSupplierCall verifies a call that a supplier signed with a secret of its channel, as down channels sign theirs (HMAC-SHA256-V2), and where it came from.
+    Errors: NOTIFY_UNVERIFIED, TOO_MANY_ATTEMPTS.
+    """
     SetSupplierState: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.SetSupplierStateRequest, _delivery_service_pb2.SetSupplierStateResponse]
     """SetSupplierState suspends, resumes, holds or releases a channel. Errors: CHANNEL_UNAVAILABLE."""
 
@@ -141,6 +159,16 @@ class SupplierServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_delivery_service_pb2.ListSuppliersRequest, _abc.Awaitable[_delivery_service_pb2.ListSuppliersResponse]],
     ) -> _abc.Awaitable[_delivery_service_pb2.ListSuppliersResponse]:
         """ListSuppliers gives all supplier channels, with the state of their breaker."""
+
+    @_abc_1.abstractmethod
+    def CheckSupplierCall(
+        self,
+        request: _delivery_service_pb2.CheckSupplierCallRequest,
+        context: _aio.ServicerContext[_delivery_service_pb2.CheckSupplierCallRequest, _abc.Awaitable[_delivery_service_pb2.CheckSupplierCallResponse]],
+    ) -> _abc.Awaitable[_delivery_service_pb2.CheckSupplierCallResponse]:
+        """CheckSupplierCall verifies a call that a supplier signed with a secret of its channel, as down channels sign theirs (HMAC-SHA256-V2), and where it came from.
+        Errors: NOTIFY_UNVERIFIED, TOO_MANY_ATTEMPTS.
+        """
 
     @_abc_1.abstractmethod
     def SetSupplierState(

@@ -465,6 +465,96 @@ class GetBillLinkRequest(_message.Message):
 Global___GetBillLinkRequest: _TypeAlias = GetBillLinkRequest  # noqa: Y015
 
 @_typing.final
+class GetSupplierBillLinkRequest(_message.Message):
+    """GetSupplierBillLinkRequest says which bill, and holds the call as it came."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ParamsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    BILL_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    PARAMS_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    REMOTE_IP_FIELD_NUMBER: _builtins.int
+    method: _builtins.str
+    """GET or POST."""
+    path: _builtins.str
+    """Path."""
+    body: _builtins.bytes
+    """Raw body, at most 64 KiB."""
+    remote_ip: _builtins.str
+    """Who sent it."""
+    @_builtins.property
+    def bill(self) -> Global___MakeBillRequest:
+        """Which bill; eid is the supplier's channel."""
+
+    @_builtins.property
+    def params(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Parameters, sign among them; at most 32."""
+
+    def __init__(
+        self,
+        *,
+        bill: Global___MakeBillRequest | None = ...,
+        method: _builtins.str = ...,
+        path: _builtins.str = ...,
+        params: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        body: _builtins.bytes = ...,
+        remote_ip: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bill", b"bill"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bill", b"bill", "body", b"body", "method", b"method", "params", b"params", "path", b"path", "remote_ip", b"remote_ip"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSupplierBillLinkRequest: _TypeAlias = GetSupplierBillLinkRequest  # noqa: Y015
+
+@_typing.final
+class GetSupplierBillLinkResponse(_message.Message):
+    """GetSupplierBillLinkResponse is how far the bill is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def link(self) -> Global___GetBillLinkResponse:
+        """As GetBillLink says it."""
+
+    def __init__(
+        self,
+        *,
+        link: Global___GetBillLinkResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["link", b"link"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["link", b"link"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSupplierBillLinkResponse: _TypeAlias = GetSupplierBillLinkResponse  # noqa: Y015
+
+@_typing.final
 class GetBillLinkResponse(_message.Message):
     """GetBillLinkResponse is how far the bill is."""
 

@@ -66,6 +66,11 @@ class BillServiceStub:
                 request_serializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetBillLinkRequest.SerializeToString,
                 response_deserializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetBillLinkResponse.FromString,
                 _registered_method=True)
+        self.GetSupplierBillLink = channel.unary_unary(
+                '/shoudan.finance.v1.BillService/GetSupplierBillLink',
+                request_serializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetSupplierBillLinkRequest.SerializeToString,
+                response_deserializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetSupplierBillLinkResponse.FromString,
+                _registered_method=True)
         self.DownloadBill = channel.unary_stream(
                 '/shoudan.finance.v1.BillService/DownloadBill',
                 request_serializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.DownloadBillRequest.SerializeToString,
@@ -128,6 +133,14 @@ class BillServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSupplierBillLink(self, request, context):
+        """GetSupplierBillLink does the same for a supplier that signed its call with a secret of its channel, which delivery verifies: its trade bill (kind supply) or
+        its fund bill. Errors: FIELD_INVALID, delivery's NOTIFY_UNVERIFIED and TOO_MANY_ATTEMPTS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DownloadBill(self, request, context):
         """DownloadBill streams the file that a token is for. Errors: BILL_LINK_NOT_FOUND.
         """
@@ -174,6 +187,11 @@ def add_BillServiceServicer_to_server(servicer, server):
                     servicer.GetBillLink,
                     request_deserializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetBillLinkRequest.FromString,
                     response_serializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetBillLinkResponse.SerializeToString,
+            ),
+            'GetSupplierBillLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSupplierBillLink,
+                    request_deserializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetSupplierBillLinkRequest.FromString,
+                    response_serializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetSupplierBillLinkResponse.SerializeToString,
             ),
             'DownloadBill': grpc.unary_stream_rpc_method_handler(
                     servicer.DownloadBill,
@@ -350,6 +368,33 @@ class BillService:
             '/shoudan.finance.v1.BillService/GetBillLink',
             shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetBillLinkRequest.SerializeToString,
             shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetBillLinkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSupplierBillLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.finance.v1.BillService/GetSupplierBillLink',
+            shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetSupplierBillLinkRequest.SerializeToString,
+            shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetSupplierBillLinkResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,6 +36,10 @@ class BillServiceStub:
     """GetBillLink has a bill made like MakeBill and, once it is published, gives a token its file is downloaded with for a while. An absent status says that
     its days are not complete yet. Errors: FIELD_INVALID.
     """
+    GetSupplierBillLink: _aio.UnaryUnaryMultiCallable[_bill_service_pb2.GetSupplierBillLinkRequest, _bill_service_pb2.GetSupplierBillLinkResponse]
+    """GetSupplierBillLink does the same for a supplier that signed its call with a secret of its channel, which delivery verifies: its trade bill (kind supply) or
+    its fund bill. Errors: FIELD_INVALID, delivery's NOTIFY_UNVERIFIED and TOO_MANY_ATTEMPTS.
+    """
     DownloadBill: _aio.UnaryStreamMultiCallable[_bill_service_pb2.DownloadBillRequest, _bill_service_pb2.DownloadBillResponse]
     """DownloadBill streams the file that a token is for. Errors: BILL_LINK_NOT_FOUND."""
     ListNotices: _aio.UnaryUnaryMultiCallable[_bill_service_pb2.ListNoticesRequest, _bill_service_pb2.ListNoticesResponse]
@@ -98,6 +102,16 @@ class BillServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_bill_service_pb2.GetBillLinkResponse]:
         """GetBillLink has a bill made like MakeBill and, once it is published, gives a token its file is downloaded with for a while. An absent status says that
         its days are not complete yet. Errors: FIELD_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSupplierBillLink(
+        self,
+        request: _bill_service_pb2.GetSupplierBillLinkRequest,
+        context: _aio.ServicerContext[_bill_service_pb2.GetSupplierBillLinkRequest, _abc.Awaitable[_bill_service_pb2.GetSupplierBillLinkResponse]],
+    ) -> _abc.Awaitable[_bill_service_pb2.GetSupplierBillLinkResponse]:
+        """GetSupplierBillLink does the same for a supplier that signed its call with a secret of its channel, which delivery verifies: its trade bill (kind supply) or
+        its fund bill. Errors: FIELD_INVALID, delivery's NOTIFY_UNVERIFIED and TOO_MANY_ATTEMPTS.
         """
 
     @_abc_1.abstractmethod

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from shoudan.core.v1 import core_pb2 as _core_pb2
 from shoudan.finance.v1 import statement_service_pb2 as _statement_service_pb2
 import builtins as _builtins
 import sys
@@ -115,6 +116,8 @@ class _DecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decision.Val
     """核销: write it off."""
     DECISION_ADJUST_COST: _Decision.ValueType  # 3
     """调整成本: move the supplier's account by it."""
+    DECISION_REFUND: _Decision.ValueType  # 4
+    """退款: give the order's money back to its channel (强制退款), and move the supplier's account by the difference."""
 
 class Decision(_Decision, metaclass=_DecisionEnumTypeWrapper):
     """Decision is what is done about an exception (处理方式)."""
@@ -127,6 +130,8 @@ DECISION_WRITE_OFF: Decision.ValueType  # 2
 """核销: write it off."""
 DECISION_ADJUST_COST: Decision.ValueType  # 3
 """调整成本: move the supplier's account by it."""
+DECISION_REFUND: Decision.ValueType  # 4
+"""退款: give the order's money back to its channel (强制退款), and move the supplier's account by the difference."""
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
 
 class _DisputeStatus:
@@ -594,6 +599,111 @@ class CommentExceptionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CommentExceptionResponse: _TypeAlias = CommentExceptionResponse  # noqa: Y015
+
+@_typing.final
+class GetEvidenceRequest(_message.Message):
+    """GetEvidenceRequest names one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXCEPTION_ID_FIELD_NUMBER: _builtins.int
+    exception_id: _builtins.int
+    """This."""
+    def __init__(
+        self,
+        *,
+        exception_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exception_id", b"exception_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEvidenceRequest: _TypeAlias = GetEvidenceRequest  # noqa: Y015
+
+@_typing.final
+class GetEvidenceResponse(_message.Message):
+    """GetEvidenceResponse holds what is known of it elsewhere."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    MOMENTS_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.int
+    """The order; 0 when it is not about a delivery of ours."""
+    missing: _builtins.str
+    """Why the life is not here: order does not answer now. Empty otherwise."""
+    @_builtins.property
+    def moments(self) -> _containers.RepeatedCompositeFieldContainer[_core_pb2.Moment]:
+        """Its life, oldest first."""
+
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Note]:
+        """What its supplier answered, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.int = ...,
+        moments: _abc.Iterable[_core_pb2.Moment] | None = ...,
+        answers: _abc.Iterable[Global___Note] | None = ...,
+        missing: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "missing", b"missing", "moments", b"moments", "order_id", b"order_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEvidenceResponse: _TypeAlias = GetEvidenceResponse  # noqa: Y015
+
+@_typing.final
+class ResendExceptionNotifiesRequest(_message.Message):
+    """ResendExceptionNotifiesRequest names exceptions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXCEPTION_IDS_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    by: _builtins.str
+    """Who; of an operator what the token says."""
+    @_builtins.property
+    def exception_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """At most 1000, each once."""
+
+    def __init__(
+        self,
+        *,
+        exception_ids: _abc.Iterable[_builtins.int] | None = ...,
+        by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "exception_ids", b"exception_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResendExceptionNotifiesRequest: _TypeAlias = ResendExceptionNotifiesRequest  # noqa: Y015
+
+@_typing.final
+class ResendExceptionNotifiesResponse(_message.Message):
+    """ResendExceptionNotifiesResponse is empty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResendExceptionNotifiesResponse: _TypeAlias = ResendExceptionNotifiesResponse  # noqa: Y015
 
 @_typing.final
 class AskAboutExceptionsRequest(_message.Message):

@@ -56,6 +56,16 @@ class ExceptionServiceStub:
                 request_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.CommentExceptionRequest.SerializeToString,
                 response_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.CommentExceptionResponse.FromString,
                 _registered_method=True)
+        self.GetEvidence = channel.unary_unary(
+                '/shoudan.finance.v1.ExceptionService/GetEvidence',
+                request_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetEvidenceRequest.SerializeToString,
+                response_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetEvidenceResponse.FromString,
+                _registered_method=True)
+        self.ResendExceptionNotifies = channel.unary_unary(
+                '/shoudan.finance.v1.ExceptionService/ResendExceptionNotifies',
+                request_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.ResendExceptionNotifiesRequest.SerializeToString,
+                response_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.ResendExceptionNotifiesResponse.FromString,
+                _registered_method=True)
         self.AskAboutExceptions = channel.unary_unary(
                 '/shoudan.finance.v1.ExceptionService/AskAboutExceptions',
                 request_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.AskAboutExceptionsRequest.SerializeToString,
@@ -116,8 +126,25 @@ class ExceptionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetEvidence(self, request, context):
+        """GetEvidence gives the life of the order behind an exception, as the services recorded it, beside what its supplier answered when it was asked.
+        Errors: EXCEPTION_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResendExceptionNotifies(self, request, context):
+        """ResendExceptionNotifies has the notifies of the orders behind exceptions sent again that were given up; what became of it is noted.
+        Errors: EXCEPTION_NOT_FOUND, FIELD_INVALID for one without a delivery of ours.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AskAboutExceptions(self, request, context):
-        """AskAboutExceptions notes that the supplier was asked about exceptions. Errors: EXCEPTION_NOT_FOUND, EXCEPTION_DECIDED.
+        """AskAboutExceptions asks the supplier about exceptions: the question is noted, and where one is about a delivery of ours that its supplier can be asked
+        about, it is asked how it ended, once, and its answer is noted as evidence. Errors: EXCEPTION_NOT_FOUND, EXCEPTION_DECIDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -175,6 +202,16 @@ def add_ExceptionServiceServicer_to_server(servicer, server):
                     servicer.CommentException,
                     request_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.CommentExceptionRequest.FromString,
                     response_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.CommentExceptionResponse.SerializeToString,
+            ),
+            'GetEvidence': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEvidence,
+                    request_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetEvidenceRequest.FromString,
+                    response_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetEvidenceResponse.SerializeToString,
+            ),
+            'ResendExceptionNotifies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResendExceptionNotifies,
+                    request_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.ResendExceptionNotifiesRequest.FromString,
+                    response_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.ResendExceptionNotifiesResponse.SerializeToString,
             ),
             'AskAboutExceptions': grpc.unary_unary_rpc_method_handler(
                     servicer.AskAboutExceptions,
@@ -312,6 +349,60 @@ class ExceptionService:
             '/shoudan.finance.v1.ExceptionService/CommentException',
             shoudan_dot_finance_dot_v1_dot_exception__service__pb2.CommentExceptionRequest.SerializeToString,
             shoudan_dot_finance_dot_v1_dot_exception__service__pb2.CommentExceptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEvidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.finance.v1.ExceptionService/GetEvidence',
+            shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetEvidenceRequest.SerializeToString,
+            shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetEvidenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResendExceptionNotifies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.finance.v1.ExceptionService/ResendExceptionNotifies',
+            shoudan_dot_finance_dot_v1_dot_exception__service__pb2.ResendExceptionNotifiesRequest.SerializeToString,
+            shoudan_dot_finance_dot_v1_dot_exception__service__pb2.ResendExceptionNotifiesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,8 +26,18 @@ class ExceptionServiceStub:
     """AssignExceptions gives exceptions to a person, or to none. Errors: EXCEPTION_NOT_FOUND."""
     CommentException: _aio.UnaryUnaryMultiCallable[_exception_service_pb2.CommentExceptionRequest, _exception_service_pb2.CommentExceptionResponse]
     """CommentException notes something about an exception, with a file that StorePart stored as evidence. Errors: EXCEPTION_NOT_FOUND, FILE_INCOMPLETE."""
+    GetEvidence: _aio.UnaryUnaryMultiCallable[_exception_service_pb2.GetEvidenceRequest, _exception_service_pb2.GetEvidenceResponse]
+    """GetEvidence gives the life of the order behind an exception, as the services recorded it, beside what its supplier answered when it was asked.
+    Errors: EXCEPTION_NOT_FOUND.
+    """
+    ResendExceptionNotifies: _aio.UnaryUnaryMultiCallable[_exception_service_pb2.ResendExceptionNotifiesRequest, _exception_service_pb2.ResendExceptionNotifiesResponse]
+    """ResendExceptionNotifies has the notifies of the orders behind exceptions sent again that were given up; what became of it is noted.
+    Errors: EXCEPTION_NOT_FOUND, FIELD_INVALID for one without a delivery of ours.
+    """
     AskAboutExceptions: _aio.UnaryUnaryMultiCallable[_exception_service_pb2.AskAboutExceptionsRequest, _exception_service_pb2.AskAboutExceptionsResponse]
-    """AskAboutExceptions notes that the supplier was asked about exceptions. Errors: EXCEPTION_NOT_FOUND, EXCEPTION_DECIDED."""
+    """AskAboutExceptions asks the supplier about exceptions: the question is noted, and where one is about a delivery of ours that its supplier can be asked
+    about, it is asked how it ended, once, and its answer is noted as evidence. Errors: EXCEPTION_NOT_FOUND, EXCEPTION_DECIDED.
+    """
     DecideExceptions: _aio.UnaryUnaryMultiCallable[_exception_service_pb2.DecideExceptionsRequest, _exception_service_pb2.DecideExceptionsResponse]
     """DecideExceptions decides about exceptions, all of them or none: the ledger's postings are made behind the answer, each once, under the trade number EX and
     the number of the exception. Errors: EXCEPTION_NOT_FOUND, EXCEPTION_DECIDED, FIELD_INVALID.
@@ -79,12 +89,34 @@ class ExceptionServiceServicer(metaclass=_abc_1.ABCMeta):
         """CommentException notes something about an exception, with a file that StorePart stored as evidence. Errors: EXCEPTION_NOT_FOUND, FILE_INCOMPLETE."""
 
     @_abc_1.abstractmethod
+    def GetEvidence(
+        self,
+        request: _exception_service_pb2.GetEvidenceRequest,
+        context: _aio.ServicerContext[_exception_service_pb2.GetEvidenceRequest, _abc.Awaitable[_exception_service_pb2.GetEvidenceResponse]],
+    ) -> _abc.Awaitable[_exception_service_pb2.GetEvidenceResponse]:
+        """GetEvidence gives the life of the order behind an exception, as the services recorded it, beside what its supplier answered when it was asked.
+        Errors: EXCEPTION_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def ResendExceptionNotifies(
+        self,
+        request: _exception_service_pb2.ResendExceptionNotifiesRequest,
+        context: _aio.ServicerContext[_exception_service_pb2.ResendExceptionNotifiesRequest, _abc.Awaitable[_exception_service_pb2.ResendExceptionNotifiesResponse]],
+    ) -> _abc.Awaitable[_exception_service_pb2.ResendExceptionNotifiesResponse]:
+        """ResendExceptionNotifies has the notifies of the orders behind exceptions sent again that were given up; what became of it is noted.
+        Errors: EXCEPTION_NOT_FOUND, FIELD_INVALID for one without a delivery of ours.
+        """
+
+    @_abc_1.abstractmethod
     def AskAboutExceptions(
         self,
         request: _exception_service_pb2.AskAboutExceptionsRequest,
         context: _aio.ServicerContext[_exception_service_pb2.AskAboutExceptionsRequest, _abc.Awaitable[_exception_service_pb2.AskAboutExceptionsResponse]],
     ) -> _abc.Awaitable[_exception_service_pb2.AskAboutExceptionsResponse]:
-        """AskAboutExceptions notes that the supplier was asked about exceptions. Errors: EXCEPTION_NOT_FOUND, EXCEPTION_DECIDED."""
+        """AskAboutExceptions asks the supplier about exceptions: the question is noted, and where one is about a delivery of ours that its supplier can be asked
+        about, it is asked how it ended, once, and its answer is noted as evidence. Errors: EXCEPTION_NOT_FOUND, EXCEPTION_DECIDED.
+        """
 
     @_abc_1.abstractmethod
     def DecideExceptions(
