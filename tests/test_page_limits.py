@@ -32,6 +32,7 @@ UNPAGED = {
     "ListResting": "cut at a thousand of each kind, from memory",
     "GetCatalogue": "what people sell and buy, which people write",
     "GetDictionary": "the columns of the code",
+    "GetClock": "one for each shard",
     "GetOperatorNames": "of at most PAGE_MAX numbers",
     "GetHistory": "cut at ten pages, of at most PAGE_MAX keys",
     "GetLifecycle": "of one order",

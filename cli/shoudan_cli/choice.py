@@ -21,7 +21,18 @@ if TYPE_CHECKING:
 ALL: Final = ("order", "pay", "delivery", "erp_ingest", "identity", "finance")
 # Groups of the command itself that call services, beside those that services bring along.
 OWN_GROUPS: Final = frozenset(
-    {"audit-log", "config", "dictionary", "task", "work", "personal", "partner", "keys", "proposal"}
+    {
+        "audit-log",
+        "clock",
+        "config",
+        "dictionary",
+        "keys",
+        "partner",
+        "personal",
+        "proposal",
+        "task",
+    }
+    | {"work"}
 )
 READING: Final = frozenset(
     {"ls", "show", "search", "quarantined", "parked", "dead", "profit", "up", "down", "verify"}

@@ -70,6 +70,9 @@ GROUPS: Final = {
         "shoudan_cli.audit_log:app", "Who changed what in all services: list, export, prove."
     ),
     "bench": Command("shoudan_cli.bench:app", "Measure what this machine can do."),
+    "clock": Command(
+        "shoudan_cli.clock:app", "The clock of a test system: show it, let time pass."
+    ),
     "config": Command(
         "shoudan_cli.config:app", "Catalogue, suppliers and accounts as one YAML file."
     ),

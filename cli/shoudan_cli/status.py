@@ -21,10 +21,12 @@ from shoudan_cli.clients import (
     resolved,
     run,
 )
+from shoudan_cli.clock import span
 from shoudan_cli.replicas import OK, get, look
 from shoudan_cli.systems import described
 
 PROBE_S: Final = 3.0
+SHIFT: Final = "shoudan_clock_shift_seconds"
 SHOWN: Final = {
     "shoudan_tasks_due_age_seconds": "tasks late (s)",
     "shoudan_tasks_dead": "tasks dead",
@@ -61,6 +63,10 @@ def status() -> None:
         of_all = "{}/{}".format(*one.replicas) if one.replicas[1] else "-"
         table.add_row(one.name, f"[{style}]{one.state}[/{style}]", of_all, *figures)
     console.print(table)
+    if ahead_s := max((one.figures.get(SHIFT, 0) for one in seen), default=0):
+        console.print(
+            f"test clock: {span(int(ahead_s))} ahead (`shoudan clock show`)", markup=False
+        )
     if not all(one.ok for one in seen):
         raise typer.Exit(1)
 
@@ -105,7 +111,7 @@ async def _seen(name: str, state: str, found: ClientSettings) -> Seen:
     looks = await look({name: url}) if (url := found.ops_urls.get(name, "")) else []
     worst = {
         metric: [value for one in looks if (value := one.worst(metric)) is not None]
-        for metric in SHOWN
+        for metric in (*SHOWN, SHIFT)
     }
     figures = {metric: max(values) for metric, values in worst.items() if values}
     serving = sum(one.ok for one in looks)

@@ -16,7 +16,7 @@ from shoudan_fakes.component import Component
 from shoudan_fakes.component import Script as PayScript
 from shoudan_fakes.inbox import STYLE, Inboxes
 from shoudan_fakes.journal import Journal
-from shoudan_fakes.scripts import SCRIPTS, Script
+from shoudan_fakes.scripts import SCRIPTS, Script, chinese
 from shoudan_fakes.supplier import Supplier
 from shoudan_kit.process.gc_tuning import tune_gc
 
@@ -80,29 +80,62 @@ class Sandbox:
         return web.Response(text="ok")
 
     async def _page(self, http: web.BaseRequest) -> web.StreamResponse:
-        rows, pay_rows = _rows(SCRIPTS), _rows(PAY_SCRIPTS)
+        words = WORDS["zh" if http.headers.get("Accept-Language", "").startswith("zh") else "en"]
+        said = chinese() if words is WORDS["zh"] else {}
         inboxes = "".join(
             f'<li><a href="/inbox/{html.escape(name)}">{html.escape(name)}</a>: {box.received}'
             for name, box in self.inboxes.inboxes.items()
         )
         text = (
-            f"<!doctype html><meta charset=utf-8><title>shoudan sandbox</title><style>{STYLE}</style>"
-            "<h1>Sandbox supplier</h1><p>The last four digits of the recharge account choose what "
-            f"happens; everything else succeeds.</p><table>{rows}</table>"
+            f"<!doctype html><html lang={words['language']}><meta charset=utf-8>"
+            "<meta name=viewport content='width=device-width, initial-scale=1'>"
+            f"<title>{words['title']}</title><style>{STYLE}</style><main><h1>{words['supplier']}</h1>"
+            f"<p>{words['accounts']}</p>{_table(SCRIPTS, said, words)}"
             '<p><a href="/supplier/journal">journal</a> · <a href="/supplier/knobs">knobs</a></p>'
-            "<h1>Sandbox payment component</h1><p>The last four digits of <code>payBarCode</code> "
-            f"choose what happens; others succeed.</p><table>{pay_rows}</table>"
+            f"<h2>{words['component']}</h2><p>{words['codes']}</p>{_table(PAY_SCRIPTS, {}, words)}"
             '<p><a href="/component/journal">journal</a></p>'
-            f"<h2>Notify inboxes</h2><ul>{inboxes or '<li>nothing came yet'}</ul>"
+            f"<h2>{words['inboxes']}</h2><ul>{inboxes or '<li>' + words['none']}</ul></main></html>"
         )
         return web.Response(text=text, content_type="text/html")
 
 
-def _rows(scripts: Mapping[str, Script | PayScript]) -> str:
-    return "".join(
-        f"<tr><td><code>…{tail}</code><td>{html.escape(script.about)}</tr>"
+WORDS = {
+    "zh": {
+        "language": "zh",
+        "title": "shoudan 沙箱",
+        "supplier": "沙箱上游",
+        "accounts": "充值账户的最后四位决定结果，其他末四位一律成功。",
+        "component": "沙箱支付组件",
+        "codes": "<code>payBarCode</code> 的最后四位决定结果，其他一律成功。",
+        "inboxes": "通知收件箱",
+        "none": "还没有通知",
+        "tail": "末四位",
+        "what": "结果",
+    },
+    "en": {
+        "language": "en",
+        "title": "shoudan sandbox",
+        "supplier": "Sandbox supplier",
+        "accounts": "The last four digits of the recharge account choose what happens; all others succeed.",
+        "component": "Sandbox payment component",
+        "codes": "The last four digits of <code>payBarCode</code> choose what happens; others succeed.",
+        "inboxes": "Notify inboxes",
+        "none": "nothing came yet",
+        "tail": "last four",
+        "what": "what happens",
+    },
+}
+
+
+def _table(
+    scripts: Mapping[str, Script | PayScript], said: Mapping[str, str], words: Mapping[str, str]
+) -> str:
+    """What each script does, in the words of the reader where there are some."""
+    rows = "".join(
+        f"<tr><td><code>…{tail}</code><td>{html.escape(said.get(tail, script.about))}</tr>"
         for tail, script in scripts.items()
     )
+    return f"<table><tr><th>{words['tail']}<th>{words['what']}</tr>{rows}</table>"
 
 
 async def serve(host: str, port: int, journal_path: Path, secret: bytes = b"") -> None:

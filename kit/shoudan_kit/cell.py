@@ -138,6 +138,8 @@ class Cell(Generic[S]):
             yield gauging(self.running.open_work, app.clock)
         if self.running.credentials is not None:
             yield self.running.credentials.run
+        if app.clock_watch is not None and app.clock_watch.turnable:
+            yield app.clock_watch.run
         if app.has_db:
             yield partitions.watching(app.db)
         if self._service.laws:
@@ -165,6 +167,8 @@ class Cell(Generic[S]):
                 idle_s=min(settings.task_scan_s * app.home.shards, IDLE_S_MAX),
             )
             app.worker = worker
+            if app.clock_watch is not None:
+                app.clock_watch.serve(worker)
             app.bus.on_wake(worker.queues, worker.wake, app.home.shard)
             worker.start()
         if app.relay is not None:
@@ -174,8 +178,10 @@ class Cell(Generic[S]):
         """The servicers that services have in common: what adds each to a server, and its name."""
         app, running = self.app, self.running
         if app.has_db:
+            watch = app.clock_watch
+            follow = watch.follow if watch is not None and watch.turnable else None
             add: Any = operations_grpc.add_OperationsServiceServicer_to_server
-            yield add, Operations(app.db, running.history, running.resting), OPERATIONS
+            yield add, Operations(app.db, running.history, running.resting, follow), OPERATIONS
             add = audit_log_grpc.add_AuditLogServiceServicer_to_server
             yield add, AuditLog(app.db, app.name, audit_log_keys(app.settings)), AUDIT_LOG
         if running.open_work:

@@ -37,6 +37,17 @@ class SystemClock:
         return time.monotonic()
 
 
+class ShiftedClock(SystemClock):
+    """The machine's time, ahead by what the database's clock was advanced: 0 in production."""
+
+    def __init__(self) -> None:
+        self.shift_s = 0
+
+    def now(self) -> datetime:
+        """The moment by the database's clock, aware, in UTC."""
+        return super().now() + timedelta(seconds=self.shift_s)
+
+
 class TurnedClock:
     """A clock that stands still until a test turns it."""
 

@@ -23,7 +23,8 @@ from shoudan_kit import faults, log, metrics
 from shoudan_kit.audit_log.calls import CallAudit
 from shoudan_kit.audit_log.entries import Origin
 from shoudan_kit.cell import Cell, forever
-from shoudan_kit.clock import SystemClock
+from shoudan_kit.clock import ShiftedClock, SystemClock
+from shoudan_kit.clock_watch import ClockWatch
 from shoudan_kit.config import ConfigError, ProcessSettings, ServiceSettings
 from shoudan_kit.credentials.book import Credentials
 from shoudan_kit.db import shard_marks
@@ -119,7 +120,10 @@ class App(Generic[S]):
     ) -> None:
         self.name, self.settings, self.roles, self.home = name, settings, roles, home
         self.first = first or self
-        self.clock = SystemClock()
+        self.clock = ShiftedClock()
+        self.wall_clock = (
+            SystemClock()
+        )  # what the outside world has: for signatures and their windows
         self.origin = Origin(name, settings.masked)  # of what the audit log records
         self.worker: Worker[Any] | None = None
         self.relay: Relay | None = None
@@ -127,6 +131,7 @@ class App(Generic[S]):
         self._database: Database | None = None
         self._ids: IdMaker | None = None
         self.lease: NodeLease | None = None
+        self.clock_watch: ClockWatch | None = None  # of a test system
         self.shared = first.shared if first is not None else Shared.of(name, settings)
         self.identity, self.bus = self.shared.identity, self.shared.bus
         self.tokens = self.shared.tokens
@@ -140,6 +145,10 @@ class App(Generic[S]):
             )
             self.relay = Relay(self.bus, self._database, name, shard=home.shard)
             self.lease = NodeLease(self._database, self.clock, shard=home.shard)
+            if (
+                settings.profile != "prod" and name != IDENTITY
+            ):  # sessions and tokens are of real time
+                self.clock_watch = ClockWatch(self._database, self.clock, self.lease)
 
     def once(self, kind: type[T], make: Callable[[], T]) -> T:
         """What a process has once: made for the first shard, and the same for all others."""
@@ -196,6 +205,8 @@ class App(Generic[S]):
                 with survived(_log, "database_waits", but=(ServerTooOld, WrongShard)):
                     async with self.db.connect() as db:
                         await shard_marks.check(db, self.home)
+                    if self.clock_watch is not None:
+                        await self.clock_watch.begin()
                     await self.lease.claim()
                     async with (
                         self.db.connect() as db

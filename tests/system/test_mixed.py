@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,9 @@ from shoudan.order.v1 import audit_service_pb2 as audit_pb
 from shoudan.order.v1 import audit_service_pb2_grpc as audit_grpc
 from shoudan.pay.v1 import ledger_service_pb2 as pay
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
+from shoudan_cli.credentials import HOME_VARIABLE
 from shoudan_cli.system import System
+from tests.command import shoudan
 from tests.poll import eventually
 from tests.system import invariants
 from tests.system.conftest import Partner
@@ -208,3 +210,47 @@ async def reported(partner: Partner) -> tuple[int, int]:
     lines = [line async for line in stub.Report(request)]
     profit = sum(line.sums_micros["profit_micros"] for line in lines)
     return sum(line.count for line in lines), profit
+
+
+async def test_a_day_passes_by_command_and_overtime_and_bill_happen(own: Partner) -> None:
+    """`shoudan clock advance` under a running system: nothing waits, nothing is refused."""
+    env = {**own.system.env, HOME_VARIABLE: str(own.system.home)}
+    code, said = await shoudan("clock", "advance", "1h", env=env)
+    assert code == 0, said
+    assert "interrupted" in said, (
+        "only order and delivery had been turned: now all are where they are"
+    )
+    status, body = await own.order(
+        request_no="waits", rechage_account="13000000000", face="30", amount="29.7",
+        line_id="3", carrier_no="LT",
+    )  # fmt: skip
+    assert status == 200, body
+    (row,) = await rows(
+        own, "pay", "SELECT (shoudan_now() AT TIME ZONE 'Asia/Shanghai')::date AS day"
+    )
+    bill = {"channel_no": "test", "bill_date": row["day"].isoformat()}
+    _, before = await own.get("/bill/trade", **bill)
+    assert before["status"] == "WAITING", before
+    code, said = await shoudan("clock", "advance", "1d", env=env)
+    assert (code, "(1d " in said) == (0, True), said
+
+    async def over() -> bool:
+        return await own.status("waits") == 90
+
+    await eventually(over, REST_S, every_s=0.5)
+
+    async def made() -> bool:
+        _, answer = await own.get("/bill/trade", **bill)
+        return answer["status"] == "READY"
+
+    await eventually(made, REST_S, every_s=1)
+    code, said = await shoudan("clock", "show", env=env)
+    assert code == 0, said
+    assert said.count("1d") >= 5, "every service but identity"
+    _, said = await shoudan("status", env=env)
+    assert "test clock: 1d" in said
+    # What outsiders see is the real time: a notify of after it is believed now.
+    letters = await own.http.get(f"{own.system.sandbox_url}/inbox/test?format=json")
+    newest = float((await letters.json())["letters"][-1]["time"])
+    assert abs(newest - datetime.now(UTC).timestamp()) < 3_600
+    await invariants.check(own.system)

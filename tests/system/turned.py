@@ -1,42 +1,33 @@
-"""Turning the clock of a running system: what would come in minutes comes at once."""
+"""Advancing the clock of a running system: what would come in minutes comes at once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from typing import Any
 
-import asyncpg
-
+from shoudan.core.v1 import operations_service_pb2 as core
+from shoudan.core.v1 import operations_service_pb2_grpc as core_grpc
 from shoudan_cli.system import System
 from tests.poll import eventually
 
 SERVICES = ("order", "delivery")
-TURNED_S = 30
-
-# Settings of a database hold for new sessions: those of before end. One that was just starting is seen by
-# nothing but its lock, and may have read the setting of before.
-STARTING = """
-    SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = objid
-     WHERE locktype = 'object' AND classid = 'pg_database'::regclass AND mode = 'RowExclusiveLock'
-       AND datname = current_database() AND pid <> pg_backend_pid()"""
-OF_BEFORE = """
-    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-     WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_start < $1"""
 
 
 async def turn(system: System, seconds: int, services: Sequence[str] = SERVICES) -> None:
-    """The databases' clock goes `seconds` ahead of the real one, for every service and at once."""
-    for service in services:
-        database = f"shoudan_{service}"
-        async with system.postgres.admin(database) as db:
-            await db.execute(
-                f"ALTER DATABASE {database} SET \"shoudan.clock_shift\" = '{seconds} s'"
-            )
-            turned_at = await db.fetchval("SELECT clock_timestamp()")
-            await eventually(partial(_all_turned, db, turned_at), TURNED_S, every_s=0.05)
+    """The databases' clock goes `seconds` ahead of the real one; every process has followed afterwards."""
+    clients = system.clients()
+    try:
+        for service in services:
+            stub = core_grpc.OperationsServiceStub
+            request = core.AdvanceClockRequest(shift_s=seconds)
+            await clients.call(service, stub, "AdvanceClock", request)
+        for service in services:
 
+            async def followed(service: str = service) -> bool:
+                answer = await clients.call(
+                    service, core_grpc.OperationsServiceStub, "GetClock", core.GetClockRequest()
+                )
+                return not any(one.sessions_behind for one in answer.clocks)
 
-async def _all_turned(db: asyncpg.Connection[Any], turned_at: object) -> bool:
-    starting = await db.fetchval(STARTING)
-    return starting + await db.fetchval(OF_BEFORE, turned_at) == 0
+            await eventually(followed, 60)
+    finally:
+        await clients.close()

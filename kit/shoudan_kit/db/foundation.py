@@ -99,9 +99,27 @@ FOUNDATION: Final = (
        SELECT now()
        $$""",
     "CREATE SEQUENCE IF NOT EXISTS kit_node_seq MINVALUE 0 MAXVALUE 1023 START 0 CYCLE",
+    # Made again by TURNABLE_CLOCK, outside of prod alone.
+    "DROP FUNCTION IF EXISTS shoudan_advance_clock(bigint)",
+    "DROP FUNCTION IF EXISTS shoudan_clock_shift()",
 )
 # Outside of prod alone: any session could set the shift, and leases and overtimes would follow it.
-TURNABLE_CLOCK: Final = """CREATE OR REPLACE FUNCTION shoudan_now() RETURNS timestamptz
+# How far it was advanced is kept in a sequence, which needs no revision; sessions get it when they are opened,
+# because a function that reads a table is not inlined, and every due time is compared with this one.
+TURNABLE_CLOCK: Final = (
+    """CREATE OR REPLACE FUNCTION shoudan_now() RETURNS timestamptz
     LANGUAGE sql STABLE AS $$
     SELECT now() + coalesce(nullif(current_setting('shoudan.clock_shift', true), ''), '0 s')::interval
-    $$"""
+    $$""",
+    "CREATE SEQUENCE IF NOT EXISTS kit_clock_shift_seq MINVALUE 0 START 0",
+    """CREATE FUNCTION shoudan_clock_shift() RETURNS bigint
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    SELECT last_value FROM kit_clock_shift_seq
+    $$""",
+    # Forward only: what was written at a later time would lie in the future.
+    """CREATE FUNCTION shoudan_advance_clock(to_s bigint) RETURNS bigint
+    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    SELECT CASE WHEN to_s > last_value THEN setval('kit_clock_shift_seq', to_s) ELSE last_value END
+    FROM kit_clock_shift_seq
+    $$""",
+)

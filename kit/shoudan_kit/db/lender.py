@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from contextlib import suppress
 from typing import Final
 
@@ -16,6 +16,8 @@ from shoudan_kit.db.text_statements import FastConnection
 from shoudan_kit.limits.slots import SlotBook
 
 ACQUIRE_S: Final = 3.0
+OLD_S: Final = 15.0  # longer than any transaction may take
+LOOK_S: Final = 0.01
 IDLE_S: Final = (
     0.5  # a connection that others have not used for so long is closed for who needs one
 )
@@ -94,9 +96,20 @@ class Lender:
         self._waiting: deque[asyncio.Future[FastConnection | None]] = deque()
         self._generation = 0  # connections of an earlier one are closed instead of lent again
         self.lent = self.opening = 0  # in use, and on the way to be
+        self._out: Counter[int] = Counter()  # both, by generation
 
     async def take(self) -> FastConnection:
         """A usable connection. Raises sqlalchemy's TimeoutError after ACQUIRE_S, and what opening raises."""
+        since = self._generation
+        self._out[since] += 1
+        try:
+            connection = await self._taken()
+            self._out[connection.generation] += 1
+            return connection
+        finally:
+            self._out[since] -= 1
+
+    async def _taken(self) -> FastConnection:
         connection: FastConnection | None = None
         handed = False
         if not self._free and not self._places.may_open(self):
@@ -122,6 +135,7 @@ class Lender:
     def give_back(self, connection: FastConnection) -> None:
         """Take it back, for who waits first; what is open, spent or of an earlier generation is closed."""
         self.lent -= 1
+        self._out[connection.generation] -= 1
         if self._lendable(connection):
             self._hand_on(connection)
         else:
@@ -146,6 +160,24 @@ class Lender:
     def retire(self) -> None:
         """Close the connections that exist now, each at its next use or return."""
         self._generation += 1
+
+    def close_retired(self) -> None:
+        """Close what waits of earlier generations at once."""
+        waiting, self._free = self._free, []
+        for one in waiting:
+            if self._lendable(one[0]):
+                self._free.append(one)
+            else:
+                one[0].abandon()
+
+    async def all_new(self, besides: int) -> None:
+        """Until no more than `besides` connections of earlier generations are in use, OLD_S at most."""
+        end = time.monotonic() + OLD_S
+        while (
+            sum(self._out[one] for one in self._out if one < self._generation) > besides
+            and time.monotonic() < end
+        ):
+            await asyncio.sleep(LOOK_S)
 
     async def dispose(self) -> None:
         """Close what is free; what is lent is closed when it comes back."""

@@ -276,7 +276,7 @@ async def _index(connection: AsyncConnection, to: Callable[[Connection], None]) 
 
 def _lay_foundation(schema: Schema, connection: Connection, *, turnable: bool) -> None:
     """What every service has alike and its first process needs; not in the revisions of each."""
-    for sql in (*FOUNDATION, TURNABLE_CLOCK) if turnable else FOUNDATION:
+    for sql in (*FOUNDATION, *TURNABLE_CLOCK) if turnable else FOUNDATION:
         connection.execute(text(sql))
     if (nodes := schema.metadata.tables.get("id_node")) is not None:  # of who makes numbers
         nodes.create(connection, checkfirst=True)

@@ -23,6 +23,7 @@ LEASE_S: Final = 15.0
 PROOF_S: Final = 2.0  # how long a successful write proves that the database takes writes
 PROVE_S_MAX: Final = 1.5  # below the time a health check gets
 
+# Leases of processes are measured by the machine's clock: a test clock that is advanced ends none.
 # The next free number after the one handed out last, so that a number rests as long as possible. What the
 # last owner may have used is the new owner's floor: its ids cannot repeat, whatever the clocks say.
 _CLAIM = statement("""
@@ -30,26 +31,24 @@ WITH last AS (SELECT nextval('kit_node_seq') AS number), free AS (
     SELECT wanted.node FROM last, generate_series(0, :node_max) AS step,
         LATERAL (SELECT CAST((last.number + step) % (:node_max + 1) AS smallint) AS node) AS wanted
     LEFT JOIN id_node ON id_node.node = wanted.node
-    WHERE id_node.node IS NULL OR id_node.expire_time <= shoudan_now()
+    WHERE id_node.node IS NULL OR id_node.expire_time <= now()
     ORDER BY step LIMIT 1
 )
 INSERT INTO id_node (node, owner, expire_time, floor_ms, used_until_ms)
-SELECT node, :owner, shoudan_now() + make_interval(secs => :lease_s), 0, :until_ms FROM free
+SELECT node, :owner, now() + make_interval(secs => :lease_s), 0, :until_ms FROM free
 ON CONFLICT (node) DO UPDATE SET owner = excluded.owner, expire_time = excluded.expire_time,
     floor_ms = id_node.used_until_ms,
     used_until_ms = greatest(id_node.used_until_ms + :lease_ms, excluded.used_until_ms)
-WHERE id_node.expire_time <= shoudan_now()
+WHERE id_node.expire_time <= now()
 RETURNING node, floor_ms, used_until_ms
 """)
 _RENEW = statement("""
-UPDATE id_node SET expire_time = shoudan_now() + make_interval(secs => :lease_s),
+UPDATE id_node SET expire_time = now() + make_interval(secs => :lease_s),
     used_until_ms = greatest(used_until_ms, :until_ms)
 WHERE node = :node AND owner = :owner
 RETURNING used_until_ms
 """)
-_RELEASE = statement(
-    "UPDATE id_node SET expire_time = shoudan_now() WHERE node = :node AND owner = :owner"
-)
+_RELEASE = statement("UPDATE id_node SET expire_time = now() WHERE node = :node AND owner = :owner")
 
 _log = log.get_logger("node_lease")
 
@@ -107,11 +106,14 @@ class NodeLease:
         self._proved_at = time.monotonic()
         _log.info("node_leased", node=self._node, owner=self._owner)
 
-    async def renew(self) -> None:
-        """Move the end ahead; when another has taken the number, stop using it and take a new one."""
+    async def renew(self, ahead_s: int = 0) -> None:
+        """Move the end ahead; when another has taken the number, stop using it and take a new one.
+
+        `ahead_s`: so far the clock of the ids is about to be advanced.
+        """
         async with self._one_at_a_time:
             if self._node is not None:
-                binds = {"node": self._node, "owner": self._owner, **self._wanted()}
+                binds = {"node": self._node, "owner": self._owner, **self._wanted(ahead_s)}
                 async with self._database.begin() as db:
                     until_ms = (await db.execute(_RENEW, binds)).scalar_one_or_none()
                 if until_ms is not None:
@@ -151,6 +153,6 @@ class NodeLease:
         async with self._database.begin() as db:
             await db.execute(_RELEASE, binds)
 
-    def _wanted(self) -> dict[str, float]:
-        until_ms = self.ids.reached_ms + int(self._lease_s * 1000)
+    def _wanted(self, ahead_s: int = 0) -> dict[str, float]:
+        until_ms = self.ids.reached_ms + int((self._lease_s + ahead_s) * 1000)
         return {"lease_s": self._lease_s, "until_ms": until_ms}

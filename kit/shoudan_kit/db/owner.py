@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit.db import clock_shift
 from shoudan_kit.db.errors import sql_state
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.server_version import LIMITS_TRANSACTIONS, major_version
@@ -69,6 +70,7 @@ async def as_owner(owner_url: str, schema: str = FIRST_SCHEMA) -> AsyncGenerator
             async with connection.begin():
                 if await major_version(connection) >= LIMITS_TRANSACTIONS:
                     await connection.execute(text("SET transaction_timeout = 0"))
+                await clock_shift.follow(connection)
             yield connection
     finally:
         await engine.dispose()

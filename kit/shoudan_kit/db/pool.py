@@ -35,13 +35,15 @@ from shoudan_kit.db.url import DatabaseUrl
 T = TypeVar("T")
 
 # THE clock of leases and overtimes: every due time is compared with it. Tests turn it by `clock_shift_s`
-# or by `ALTER DATABASE … SET shoudan.clock_shift`.
+# or by `ALTER DATABASE … SET shoudan.clock_shift`, a test system by `shoudan clock advance`.
 NOW: Final = "shoudan_now()"
 
+CLOCK_SHIFT: Final = "shoudan.clock_shift"
 RETRIES_MAX: Final = 5
 # True where requests of other shards wait for the end of this one: it is not tried again while no host of
 # its database takes a session, nor after a session was lost to silence.
 OTHERS_WAIT: Final = ContextVar("others_wait", default=False)
+SHIFTED: Final = " +"  # between the name of sessions and the seconds that their clock is ahead
 # After so long a server that drops packets is noticed. With the wait for a new session after it, a call over
 # several shards of which one is silent ends within its deadline.
 SILENT_S: Final = 3
@@ -97,7 +99,8 @@ class Database:
             server |= TIMEOUTS
         server |= settings or {}
         if clock_shift_s:
-            server["shoudan.clock_shift"] = f"{clock_shift_s} seconds"
+            server[CLOCK_SHIFT] = f"{clock_shift_s} seconds"
+        self.application, self._server, self._size = application, server, pool_size
         self._hosts = DatabaseUrl.parse(url).hosts
         self._first = 0  # the host that took the last session is asked first
         self._options: dict[str, Any] = {
@@ -170,6 +173,29 @@ class Database:
             await connection.commit_begun()
         finally:
             self._lender.give_back(connection)
+
+    @property
+    def session_name(self) -> str:
+        """The name of its sessions; it says their time where the clock was advanced."""
+        return str(self._server["application_name"])
+
+    async def turn(self, shift_s: int, renewed: Callable[[], Awaitable[None]]) -> None:
+        """From now on sessions are so far ahead of the machine's clock.
+
+        `renewed` is called when those of before have ended what they were doing. One is kept until it
+        returns, so that others see that this process is not there yet; a pool of one has none to keep.
+        """
+        last = await self._lender.take() if self._size > 1 else None
+        try:
+            self._server[CLOCK_SHIFT] = f"{shift_s} seconds"
+            self._server["application_name"] = f"{self.application}{SHIFTED}{shift_s}"
+            self._lender.retire()
+            self._lender.close_retired()
+            await self._lender.all_new(besides=0 if last is None else 1)
+            await renewed()
+        finally:
+            if last is not None:
+                self._lender.give_back(last)
 
     async def dispose(self) -> None:
         """Close every connection; one that is in use is closed when it comes back."""

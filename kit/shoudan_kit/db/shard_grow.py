@@ -24,7 +24,7 @@ from shoudan_kit.db.shard_marks import Mark
 
 # No process begins while this is held, and those that work have a lease.
 _LOCK: Final = text("LOCK TABLE id_node IN EXCLUSIVE MODE")
-_WORKING: Final = text("SELECT count(*) FROM id_node WHERE expire_time > shoudan_now()")
+_WORKING: Final = text("SELECT count(*) FROM id_node WHERE expire_time > now()")
 _PINNED: Final = re.compile(r"(?m)^\s*pinned\s*=.*\n")
 _SHARDS: Final = re.compile(r"(?m)^(\s*shards\s*=\s*\d+.*)$")
 

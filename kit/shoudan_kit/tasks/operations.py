@@ -11,12 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan.core.v1 import core_pb2, operations_service_pb2, operations_service_pb2_grpc
 from shoudan_kit.audit_log.entries import describe
-from shoudan_kit.db import pages
+from shoudan_kit.db import clock_shift, pages
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.text_statements import statement
 from shoudan_kit.limits.bulkhead import Resting
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.tasks.kinds import TASK, TaskEvent
+from shoudan_kit.tasks.refusals import ClockFixed, ClockOutOfRange
 from shoudan_kit.tasks.worker import CLAIM_MAX
 
 pb = operations_service_pb2
@@ -28,6 +29,7 @@ PAGE_MAX = 1_000
 RETRY_DEADLINE_S = 900
 RETRY_MAX = CLAIM_MAX  # failed tasks of one call, one transaction
 TOKEN_DIGITS = 20
+CLOCK_S_MAX = 5 * 366 * 86_400  # how far a test system's clock may be advanced
 REPLAY_MAX = 1_000  # transactions of the outbox one call looks at
 
 # Tasks are walked by their numbers, so by age: whatever is filtered, a page reads a bounded part.
@@ -107,8 +109,11 @@ class Operations(operations_service_pb2_grpc.OperationsServiceServicer):
         database: Database,
         history: History | None = None,
         resting: Callable[[], Sequence[Resting]] = tuple,
+        follow: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
+        """`follow` takes the database's time over; None where it is the machine's."""
         self._database, self._history, self._resting = database, history, resting
+        self._follow = follow
 
     async def ListResting(
         self, request: pb.ListRestingRequest, context: RpcContext
@@ -218,6 +223,33 @@ class Operations(operations_service_pb2_grpc.OperationsServiceServicer):
             page = (await db.execute(_REPLAY, binds | wanted)).one()
         token = str(page.last) if page.walked == REPLAY_MAX else ""
         return pb.ReplayEventsResponse(count=page.events, next_page_token=token)
+
+    async def GetClock(
+        self, request: pb.GetClockRequest, context: RpcContext
+    ) -> pb.GetClockResponse:
+        """How far the clock was advanced."""
+        return pb.GetClockResponse(clocks=[await self._clock()])
+
+    async def AdvanceClock(
+        self, request: pb.AdvanceClockRequest, context: RpcContext
+    ) -> pb.AdvanceClockResponse:
+        """Advance it, and follow; other processes follow within a second."""
+        if self._follow is None:
+            raise ClockFixed(why="it is the machine's, as in prod")
+        before = (await clock_shift.look(self._database)).shift_s
+        if not before <= request.shift_s <= CLOCK_S_MAX:
+            raise ClockOutOfRange(shift_s=request.shift_s, from_s=before, to_s=CLOCK_S_MAX)
+        async with self._database.begin() as db:
+            after = await clock_shift.advance(db, request.shift_s)
+        describe("clock", "", {"shift_s": before}, {"shift_s": after})
+        await self._follow()
+        return pb.AdvanceClockResponse(clocks=[await self._clock()])
+
+    async def _clock(self) -> pb.Clock:
+        if self._follow is None:
+            return pb.Clock()
+        seen = await clock_shift.look(self._database)
+        return pb.Clock(turnable=True, shift_s=seen.shift_s, sessions_behind=seen.behind)
 
 
 async def _after(token: str, context: RpcContext) -> int:

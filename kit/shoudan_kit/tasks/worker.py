@@ -92,6 +92,7 @@ class Worker(Generic[C]):
         self._paused: frozenset[str] = frozenset()
         self._wake = asyncio.Event()
         self._stopping = False
+        self.claims = True  # False while processes may have two times: a living lease looks ended
 
     @property
     def leased(self) -> int:
@@ -162,6 +163,19 @@ class Worker(Generic[C]):
         task.detached = False
         if self._leased.pop(task.id, None) is not None and not task.finished:
             self._back.append(task)
+
+    async def carry_over(self, jump_s: int) -> None:
+        """The clock has jumped: what is leased here stays so by the new time, before others may claim."""
+        held = [task for task in self._leased.values() if task.held is not None]
+        for cover in {task.held.cover for task in held if task.held is not None}:
+            if cover is not None:
+                cover.made_at -= jump_s
+        if held:
+            async with self._database.begin() as db:
+                await self._write_held(db, held)
+            self._wrote(held)
+        await self._defer()
+        await self._extend()
 
     def expect(self, after_s: float) -> None:
         """A task in the table is due then: look by that time, however idle the table is."""
@@ -293,7 +307,7 @@ class Worker(Generic[C]):
     async def _scan(self) -> bool:
         """One look at the table; True when there may be more."""
         room = min(CLAIM_MAX, MEMORY_MAX - len(self._leased))
-        if room <= 0:
+        if room <= 0 or not self.claims:
             return False
         full = False
         async with self._database.begin() as db:

@@ -84,7 +84,7 @@ async def start(app: App[DeliverySettings]) -> Running:
             supplier,
             db=app.db,
             writer=writers.of(*supplier.key),
-            clock=app.clock,
+            clock=app.wall_clock,
             settings=settings,
             tokens=tokens,
             accounts=accounts,

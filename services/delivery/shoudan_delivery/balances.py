@@ -82,7 +82,7 @@ class Balances:
         if balance is None or not supplier.enabled or not await self._claim(supplier):
             return
         protocol = templates.of(supplier.template)
-        call = protocol.balance(supplier, self._app.clock.now())
+        call = protocol.balance(supplier, self._app.wall_clock.now())
         if isinstance(call, Unwritable):
             self._unread(supplier, call.why)
             return

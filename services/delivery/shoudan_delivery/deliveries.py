@@ -359,7 +359,7 @@ async def take_prices(
 
     Refuses NotifyUnverified, TooManyAttempts. What it changes is decided by the order service.
     """
-    now = context.app.clock.now()
+    now = context.app.wall_clock.now()
     stated = context.verifier.verify_prices(channel_no, service_class, notify, now)
     async with context.app.work("delivery.take_prices") as work:
         prices.enqueue(work, stated)

@@ -104,7 +104,7 @@ class PricePolls:
 
     async def _ask(self, supplier: Supplier, as_of: datetime) -> list[StatedPrice] | Unreadable:
         protocol = templates.of(supplier.template)
-        call = protocol.price(supplier, self._app.clock.now())
+        call = protocol.price(supplier, self._app.wall_clock.now())
         if isinstance(call, Unwritable):
             return Unreadable(call.why)
         result: HttpResult = await self._http.send(

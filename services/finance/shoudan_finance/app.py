@@ -96,7 +96,7 @@ def _context(
     except TargetWrong as error:
         raise ConfigError("finance", [f"alert_targets: {error}"]) from None
     accounts = Accounts(settings.account_key())
-    senders = Senders(app.clock)
+    senders = Senders(app.wall_clock)
     return Context(app, pay, order, delivery, accounts, found, targets, senders, places)
 
 

@@ -51,7 +51,7 @@ async def send(context: Context, notice: Notice) -> tuple[NoticeResult, str]:
         return (NoticeResult.ACKNOWLEDGED, "") if owed else (NoticeResult.NO_ADDRESS, "no address")
     headers = {"Content-Type": "application/json"}
     if secrets := context.notify_secrets(channel):
-        timestamp = int(context.app.clock.now().timestamp())
+        timestamp = int(context.app.wall_clock.now().timestamp())
         headers |= notify_words.signed(secrets, notice.key, timestamp, notice.body)
     outcome = await context.notifier.through(channel).send(
         "POST", channel.notice_url, headers=headers, body=notice.body

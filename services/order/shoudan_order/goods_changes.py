@@ -79,7 +79,7 @@ async def _call(
         outcome: HttpResult = NotSent(goods_notifies.UNSIGNABLE)
     else:
         body = orjson.dumps(await facts_of(context, channel.channel_no, one.product_id))
-        timestamp = str(int(context.app.clock.now().timestamp()))
+        timestamp = str(int(context.app.wall_clock.now().timestamp()))
         async with room:
             outcome = await context.notifier.through(channel).send(
                 "POST",

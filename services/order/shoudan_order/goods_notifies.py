@@ -96,7 +96,7 @@ async def callback(
         if isinstance(page, NotSent):
             return page
         cards = card_items(page.cards)
-    now = context.app.clock.now()
+    now = context.app.wall_clock.now()
     body = orjson.dumps(_facts(context, row, cards, int((row.end_time or now).timestamp())))
     url = goofish.signed_url(row.notify_url, signers, str(int(now.timestamp())), body)
     return Callback(url, body, bool(cards))

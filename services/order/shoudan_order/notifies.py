@@ -289,7 +289,7 @@ class Notifier:
         body = body_of(row, words=channel is not None and channel.word_status, cards=cards)
         headers = {"Content-Type": "application/json"}
         if channel is not None and (secrets := self._context.notify_secrets(channel)):
-            timestamp = int(clock.now().timestamp())
+            timestamp = int(self._context.app.wall_clock.now().timestamp())
             headers |= signed(secrets, f"notify_{row.notify_id}", timestamp, body)
         began = clock.monotonic()
         outcome = await self.through(channel).send(

@@ -150,7 +150,7 @@ async def _send(
     headers = {"Content-Type": "application/json"}
     if secrets := context.notify_secrets(channel):
         name = f"shelf_{channel.channel_no}_{last.version}_{last.product_id}"
-        timestamp = int(context.app.clock.now().timestamp())
+        timestamp = int(context.app.wall_clock.now().timestamp())
         headers |= notify_words.signed(secrets, name, timestamp, body)
     return await context.notifier.through(channel).send(
         "POST", channel.shelf_url, headers=headers, body=body, trace=task.trace

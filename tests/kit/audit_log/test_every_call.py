@@ -38,7 +38,7 @@ READS: Final = {
     "GetOperatorNames",
     "GetOrder", "GetRoute", "ListAccountDays", "ListLedgerDays",
     "GetPackage", "GetProposal", "GetRefund", "GetSegment", "GetSegments", "GetStatementKeys", "GetTrade",
-    "GetBill", "GetTradeDay", "ListBills",
+    "GetBill", "GetClock", "GetTradeDay", "ListBills",
     "ListAccounts",
     "ListAllModes", "ListApiTokens", "ListAreas", "ListAuditLog", "ListAudits", "ListCards",
     "ListCredentials", "ListDays", "ListDeadNotifies", "ListDeliveries", "ListEndpointNotifies",

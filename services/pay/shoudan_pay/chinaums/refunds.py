@@ -167,7 +167,7 @@ class UmsRefunds:
         return component_answer(STATES[answer.pay_state], number)
 
     async def _call(self, access: Access, path: str, members: Mapping[str, Any]) -> UmsAnswer:
-        now, nonce = self._app.clock.now(), secrets.token_hex(16)
+        now, nonce = self._app.wall_clock.now(), secrets.token_hex(16)
         answer = await protocol.send(self._http, access, path, members, now, nonce)
         if answer.meaning is Meaning.OUR_FAULT:
             _log.error("ums_refuses_us", path=path, code=answer.code, app_id=access.app_id)

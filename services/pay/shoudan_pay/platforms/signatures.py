@@ -154,7 +154,7 @@ class Signatures:
 
     def authorization(self, domain: Domain, body: bytes) -> str:
         """The header we sign a call to this domain with; empty when its secret is nowhere."""
-        stamped = tsk_hmac.stamp(self._app.clock.now())
+        stamped = tsk_hmac.stamp(self._app.wall_clock.now())
         keys = self._own_keys(domain)
         if not keys:
             return ""
@@ -209,7 +209,7 @@ class Signatures:
     def _near(self, moment: datetime | None, window_s: float) -> bool:
         if moment is None:
             return False
-        return abs((self._app.clock.now() - moment).total_seconds()) <= window_s
+        return abs((self._app.wall_clock.now() - moment).total_seconds()) <= window_s
 
     def _domain_right(self, found: Domain | None, proof: Proof) -> tuple[str, bool]:
         """The time a call is signed with, and whether its signature fits one of the domain's keys."""

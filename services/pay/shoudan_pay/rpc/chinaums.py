@@ -42,7 +42,7 @@ class ChinaumsServicer(grpc_stubs.ChinaumsServiceServicer):
             mer_name=desk.mer_name,
             paid=PayStatus(found.pay_status) in PAID,
         )
-        answer.now.FromDatetime(self._app.clock.now())
+        answer.now.FromDatetime(self._app.wall_clock.now())
         return answer
 
     async def CreateUmsToken(

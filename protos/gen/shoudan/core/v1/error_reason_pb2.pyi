@@ -129,6 +129,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Code: INVALID_ARGUMENT. Metadata: what, shards.
     """
+    ERROR_REASON_CLOCK_FIXED: _ErrorReason.ValueType  # 30
+    """The clock is the machine's and cannot be advanced: that of identity, and all of prod.
+
+    Code: FAILED_PRECONDITION. Metadata: why.
+    """
+    ERROR_REASON_CLOCK_OUT_OF_RANGE: _ErrorReason.ValueType  # 31
+    """The clock would go back, or farther than it may.
+
+    Code: INVALID_ARGUMENT. Metadata: shift_s, from_s, to_s.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons any service may refuse a call before its own rules are asked.
@@ -242,5 +252,15 @@ ERROR_REASON_SHARDS_DIFFER: ErrorReason.ValueType  # 29
 """What is one call, or one group of it, is of several shards, whose databases have no transaction in common. Make it in parts; shards is how many there are.
 
 Code: INVALID_ARGUMENT. Metadata: what, shards.
+"""
+ERROR_REASON_CLOCK_FIXED: ErrorReason.ValueType  # 30
+"""The clock is the machine's and cannot be advanced: that of identity, and all of prod.
+
+Code: FAILED_PRECONDITION. Metadata: why.
+"""
+ERROR_REASON_CLOCK_OUT_OF_RANGE: ErrorReason.ValueType  # 31
+"""The clock would go back, or farther than it may.
+
+Code: INVALID_ARGUMENT. Metadata: shift_s, from_s, to_s.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -509,3 +509,120 @@ class ListRestingResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListRestingResponse: _TypeAlias = ListRestingResponse  # noqa: Y015
+
+@_typing.final
+class GetClockRequest(_message.Message):
+    """GetClockRequest asks for the clock."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetClockRequest: _TypeAlias = GetClockRequest  # noqa: Y015
+
+@_typing.final
+class Clock(_message.Message):
+    """Clock is that of one database."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TURNABLE_FIELD_NUMBER: _builtins.int
+    SHIFT_S_FIELD_NUMBER: _builtins.int
+    SESSIONS_BEHIND_FIELD_NUMBER: _builtins.int
+    turnable: _builtins.bool
+    """False in prod: it is the machine's."""
+    shift_s: _builtins.int
+    """So far it is ahead of the machine's."""
+    sessions_behind: _builtins.int
+    """Sessions of the service that have not followed yet."""
+    def __init__(
+        self,
+        *,
+        turnable: _builtins.bool = ...,
+        shift_s: _builtins.int = ...,
+        sessions_behind: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sessions_behind", b"sessions_behind", "shift_s", b"shift_s", "turnable", b"turnable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Clock: _TypeAlias = Clock  # noqa: Y015
+
+@_typing.final
+class GetClockResponse(_message.Message):
+    """GetClockResponse holds the clocks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLOCKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def clocks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Clock]:
+        """One for each shard."""
+
+    def __init__(
+        self,
+        *,
+        clocks: _abc.Iterable[Global___Clock] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clocks", b"clocks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetClockResponse: _TypeAlias = GetClockResponse  # noqa: Y015
+
+@_typing.final
+class AdvanceClockRequest(_message.Message):
+    """AdvanceClockRequest says how far."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHIFT_S_FIELD_NUMBER: _builtins.int
+    shift_s: _builtins.int
+    """So far ahead of the machine's clock; no less than it is, at most five years."""
+    def __init__(
+        self,
+        *,
+        shift_s: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shift_s", b"shift_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdvanceClockRequest: _TypeAlias = AdvanceClockRequest  # noqa: Y015
+
+@_typing.final
+class AdvanceClockResponse(_message.Message):
+    """AdvanceClockResponse holds the clocks as they are now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLOCKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def clocks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Clock]:
+        """One for each shard."""
+
+    def __init__(
+        self,
+        *,
+        clocks: _abc.Iterable[Global___Clock] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clocks", b"clocks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdvanceClockResponse: _TypeAlias = AdvanceClockResponse  # noqa: Y015

@@ -65,6 +65,16 @@ class OperationsServiceStub:
                 request_serializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.ListRestingRequest.SerializeToString,
                 response_deserializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.ListRestingResponse.FromString,
                 _registered_method=True)
+        self.GetClock = channel.unary_unary(
+                '/shoudan.core.v1.OperationsService/GetClock',
+                request_serializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.GetClockRequest.SerializeToString,
+                response_deserializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.GetClockResponse.FromString,
+                _registered_method=True)
+        self.AdvanceClock = channel.unary_unary(
+                '/shoudan.core.v1.OperationsService/AdvanceClock',
+                request_serializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.AdvanceClockRequest.SerializeToString,
+                response_deserializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.AdvanceClockResponse.FromString,
+                _registered_method=True)
 
 
 class OperationsServiceServicer:
@@ -116,6 +126,21 @@ class OperationsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetClock(self, request, context):
+        """GetClock says how far the clock of a test system was advanced. Identity keeps the machine's time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AdvanceClock(self, request, context):
+        """AdvanceClock lets time pass in a test system: the clock of due times, days and bills, not that of leases and
+        signatures. Never back, and never in prod. Repeats change nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperationsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -148,6 +173,16 @@ def add_OperationsServiceServicer_to_server(servicer, server):
                     servicer.ListResting,
                     request_deserializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.ListRestingRequest.FromString,
                     response_serializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.ListRestingResponse.SerializeToString,
+            ),
+            'GetClock': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetClock,
+                    request_deserializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.GetClockRequest.FromString,
+                    response_serializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.GetClockResponse.SerializeToString,
+            ),
+            'AdvanceClock': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdvanceClock,
+                    request_deserializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.AdvanceClockRequest.FromString,
+                    response_serializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.AdvanceClockResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -313,6 +348,60 @@ class OperationsService:
             '/shoudan.core.v1.OperationsService/ListResting',
             shoudan_dot_core_dot_v1_dot_operations__service__pb2.ListRestingRequest.SerializeToString,
             shoudan_dot_core_dot_v1_dot_operations__service__pb2.ListRestingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetClock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.core.v1.OperationsService/GetClock',
+            shoudan_dot_core_dot_v1_dot_operations__service__pb2.GetClockRequest.SerializeToString,
+            shoudan_dot_core_dot_v1_dot_operations__service__pb2.GetClockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AdvanceClock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.core.v1.OperationsService/AdvanceClock',
+            shoudan_dot_core_dot_v1_dot_operations__service__pb2.AdvanceClockRequest.SerializeToString,
+            shoudan_dot_core_dot_v1_dot_operations__service__pb2.AdvanceClockResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,6 +34,12 @@ class OperationsServiceStub:
     """ListResting lists the hosts outside that do not answer and are called ever more rarely, as the process that
     answers knows them.
     """
+    GetClock: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.GetClockRequest, _operations_service_pb2.GetClockResponse]
+    """GetClock says how far the clock of a test system was advanced. Identity keeps the machine's time."""
+    AdvanceClock: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.AdvanceClockRequest, _operations_service_pb2.AdvanceClockResponse]
+    """AdvanceClock lets time pass in a test system: the clock of due times, days and bills, not that of leases and
+    signatures. Never back, and never in prod. Repeats change nothing.
+    """
 
 class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
     """OperationsService is served by every service that keeps tasks and events of its own."""
@@ -90,6 +96,24 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_operations_service_pb2.ListRestingResponse]:
         """ListResting lists the hosts outside that do not answer and are called ever more rarely, as the process that
         answers knows them.
+        """
+
+    @_abc_1.abstractmethod
+    def GetClock(
+        self,
+        request: _operations_service_pb2.GetClockRequest,
+        context: _aio.ServicerContext[_operations_service_pb2.GetClockRequest, _abc.Awaitable[_operations_service_pb2.GetClockResponse]],
+    ) -> _abc.Awaitable[_operations_service_pb2.GetClockResponse]:
+        """GetClock says how far the clock of a test system was advanced. Identity keeps the machine's time."""
+
+    @_abc_1.abstractmethod
+    def AdvanceClock(
+        self,
+        request: _operations_service_pb2.AdvanceClockRequest,
+        context: _aio.ServicerContext[_operations_service_pb2.AdvanceClockRequest, _abc.Awaitable[_operations_service_pb2.AdvanceClockResponse]],
+    ) -> _abc.Awaitable[_operations_service_pb2.AdvanceClockResponse]:
+        """AdvanceClock lets time pass in a test system: the clock of due times, days and bills, not that of leases and
+        signatures. Never back, and never in prod. Repeats change nothing.
         """
 
 def add_OperationsServiceServicer_to_server(servicer: OperationsServiceServicer, server: _aio.Server) -> None: ...
