@@ -225,8 +225,8 @@ class System:
 
     # ------------------------------------------------------------ the start, step by step
     async def _start(self, stack: AsyncExitStack) -> None:
-        for line in self.ports.moved:
-            self.plan.report(line)
+        if self.ports.moved:
+            self.plan.report(f"ports that others use, moved: {', '.join(self.ports.moved)}")
         for variable in ownerless({**os.environ, **self.plan.env}):
             name = variable.removeprefix("SHOUDAN_")
             self.plan.report(f"{variable} reaches no service: name its own, SHOUDAN_GATEWAY_{name}")

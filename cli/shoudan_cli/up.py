@@ -17,6 +17,7 @@ import typer
 from rich.table import Table
 
 from shoudan_cli.clients import Failed, console, run
+from shoudan_cli.language import Lang, chosen, said
 from shoudan_cli.system import PortTaken, Stage, System, log_to_stderr
 from shoudan_cli.systems import folder, free_name, running, starting
 from shoudan_cli.wiring import SERVICES
@@ -47,12 +48,13 @@ def up(
         typer.Option(help="Its name for `shoudan --system`; main without it.", parser=_name),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+    lang: Lang = "",
 ) -> None:
     """Start everything on this machine and keep it running until Ctrl-C."""
     if ephemeral and data is not None:
         raise typer.BadParameter("--ephemeral keeps nothing, --data says where to keep it")
     log_to_stderr()
-    run(lambda: _up(ephemeral, port, data, name, Voice(as_json)))
+    run(lambda: _up(ephemeral, port, data, name, Voice(as_json, chosen(lang))))
 
 
 def systems() -> None:
@@ -66,21 +68,21 @@ def systems() -> None:
 class Voice:
     """What the command says, for people or for programs."""
 
-    def __init__(self, as_json: bool) -> None:
-        self._as_json = as_json
+    def __init__(self, as_json: bool, language: str = "en") -> None:
+        self._as_json, self._language = as_json, language
         self._began = time.monotonic()
 
     def stage(self, stage: Stage) -> None:
         if self._as_json:
             self._object(stage=stage.name, text=stage.text, seconds=round(stage.seconds, 3))
         else:
-            _line(f"✔ {stage.name:<9} {stage.text}", f"{stage.seconds:.1f} s")
+            self._line(f"✔ {stage.name:<9} {stage.text}", f"{stage.seconds:.1f} s")
 
     def report(self, event: object) -> None:
         if self._as_json:
             self._object(event=str(event))
         else:
-            _line(f"! {event}", time.strftime("%H:%M:%S"))
+            self._line(f"! {event}", time.strftime("%H:%M:%S"))
 
     def ready(self, system: System) -> None:
         seconds = time.monotonic() - self._began
@@ -98,25 +100,32 @@ class Voice:
                 logs=str(system.home / "logs"),
             )
             return
-        _line(f"✔ ready     {system.gateway_url}", f"{seconds:.1f} s")
-        _line(f"  partners channel_no=test and ycdown   API {system.gateway_url}/openapi.json")
-        _line(
+        self._line(f"✔ ready     {system.gateway_url}", f"{seconds:.1f} s")
+        self._line(f"  partners channel_no=test and ycdown   API {system.gateway_url}/openapi.json")
+        self._line(
             f"  console  {system.console_url}/   operators work here; log in as `shoudan login` does"
         )
-        _line(f"  logs     {system.home / 'logs'}")
-        _line(f"  next:    shoudan demo --url {system.gateway_url}      (Ctrl-C stops everything)")
+        self._line(f"  logs     {system.home / 'logs'}")
+        self._line(
+            f"  next:    shoudan demo --url {system.gateway_url}      (Ctrl-C stops everything)"
+        )
 
     def stopping(self) -> None:
         if self._as_json:
             self._object(stopping=True)
         else:
-            _line("  stopping: what is under way is finished first")
+            self._line("  stopping: what is under way is finished first")
 
     def stopped(self) -> None:
         if self._as_json:
             self._object(stopped=True)
         else:
-            _line("✔ stopped")
+            self._line("✔ stopped")
+
+    def _line(self, text: str, right: str = "") -> None:
+        line = said(text, self._language)
+        line = f"{line:<88} {right}" if right else line
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _object(self, **values: object) -> None:
         typer.echo(json.dumps(values, ensure_ascii=False))
@@ -154,11 +163,6 @@ async def noted(system: System, name: str | None) -> AsyncGenerator[None]:
         yield
     finally:
         file.unlink(missing_ok=True)
-
-
-def _line(text: str, right: str = "") -> None:
-    line = f"{text:<88} {right}" if right else text
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 async def _up(

@@ -90,7 +90,7 @@ def choose_ports(gateway: int | None, *, usual: bool, replicas: int = 1) -> Port
             continue
         port = _unused(set(numbers.values()), wanted if usual else None)
         if usual and port != wanted:
-            moved.append(f"port {wanted} ({purpose}) is taken, {port} is used instead")
+            moved.append(f"{purpose} {wanted}→{port}")
         numbers[purpose] = port
     for name in (*SERVICES, GATEWAY):
         for number in range(2, replicas + 1):

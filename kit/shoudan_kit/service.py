@@ -46,7 +46,7 @@ from shoudan_kit.process.health import OpsServer
 from shoudan_kit.process.shutdown import bounded, cancel_all, exit_after, show_crashes
 from shoudan_kit.proposals.kinds import Kind
 from shoudan_kit.proposals.proposals import Proposals
-from shoudan_kit.rpc.callers import Callers, Mode
+from shoudan_kit.rpc.callers import Callers, Mode, mode_of
 from shoudan_kit.rpc.client import connect
 from shoudan_kit.rpc.server import NO_WATCH, CallWatch, RpcServer
 from shoudan_kit.secrets import named_secret
@@ -131,7 +131,7 @@ class App(Generic[S]):
         self._database: Database | None = None
         self._ids: IdMaker | None = None
         self.lease: NodeLease | None = None
-        self.clock_watch: ClockWatch | None = None  # of a test system
+        self.clock_watch: ClockWatch | None = None
         self.shared = first.shared if first is not None else Shared.of(name, settings)
         self.identity, self.bus = self.shared.identity, self.shared.bus
         self.tokens = self.shared.tokens
@@ -203,15 +203,11 @@ class App(Generic[S]):
             try:
                 # Services start in any order.
                 with survived(_log, "database_waits", but=(ServerTooOld, WrongShard)):
-                    async with self.db.connect() as db:
-                        await shard_marks.check(db, self.home)
+                    await self._check_mark()
                     if self.clock_watch is not None:
                         await self.clock_watch.begin()
                     await self.lease.claim()
-                    async with (
-                        self.db.connect() as db
-                    ):  # a service may have got its map before the lease
-                        await shard_marks.check(db, self.home)
+                    await self._check_mark()  # a service may have got its map before the lease
                     self._ids = self.lease.ids
                     return
             except ServerTooOld as error:
@@ -219,6 +215,10 @@ class App(Generic[S]):
             except WrongShard as error:
                 raise ConfigError(self.name, [f"shards: {error}"]) from error
             await asyncio.sleep(0.5)
+
+    async def _check_mark(self) -> None:
+        async with self.db.connect() as db:
+            await shard_marks.check(db, self.home)
 
     async def close(self) -> None:
         """Let go of everything."""
@@ -498,11 +498,3 @@ class Process(Generic[S]):
             if self._rpc is not None:
                 await self._rpc.set_serving(serving=not reasons)
             await asyncio.sleep(HEALTH_EVERY_S)
-
-
-def mode_of(settings: ProcessSettings) -> Mode:
-    """Whether callers must show who they are."""
-    if settings.callers != "auto":
-        return settings.callers
-    tls = settings.tls_files is not None
-    return "enforce" if tls or settings.profile == "prod" else "loopback"

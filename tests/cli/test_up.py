@@ -135,7 +135,12 @@ def test_a_usual_port_that_is_taken_is_passed_over_aloud(monkeypatch):
     ports = choose_ports(None, usual=True)
     assert ports["gateway"] == 8601
     assert ports["internal"] == 8602
-    assert "port 8600 (gateway) is taken, 8601 is used instead" in ports.moved
+    assert ports.moved == (
+        "gateway 8600→8601",
+        "internal 8601→8602",
+        "order 50051→50052",
+        *ports.moved[3:],
+    )
     assert len(set(ports.numbers.values())) == len(ports.numbers)
 
 

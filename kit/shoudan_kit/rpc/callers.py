@@ -13,6 +13,7 @@ from grpc import StatusCode as Code
 from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
+from shoudan_kit.config import ProcessSettings
 from shoudan_kit.rpc.caller import NO_CALLER, Caller, peer_of
 from shoudan_kit.rpc.messages import BEARER, RpcContext
 from shoudan_kit.rpc.refusal import KitRefusal
@@ -167,3 +168,11 @@ class Callers:
 
 
 LOCAL: Final = Callers("loopback")
+
+
+def mode_of(settings: ProcessSettings) -> Mode:
+    """Whether callers must show who they are."""
+    if settings.callers != "auto":
+        return settings.callers
+    tls = settings.tls_files is not None
+    return "enforce" if tls or settings.profile == "prod" else "loopback"
