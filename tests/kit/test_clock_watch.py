@@ -111,6 +111,15 @@ async def advance(side: Side, to_s: int) -> int:
         return await clock_shift.advance(db, to_s)
 
 
+async def level(side: Side) -> None:
+    """Until no session is behind: a server takes a moment to see that one has gone."""
+
+    async def reached() -> bool:
+        return not await side.watch.follow()
+
+    await eventually(reached, 30)
+
+
 def ahead(moment: datetime) -> timedelta:
     return moment - datetime.now(UTC)
 
@@ -125,8 +134,8 @@ async def test_sessions_clock_and_ids_of_a_process_go_to_the_new_time_together(s
     after = side.lease.ids.next()
     assert after > before
     assert ahead(time_of(after)) > timedelta(hours=23)
-    look = await clock_shift.look(side.database)
-    assert (look.shift_s, look.behind) == (DAY_S, 0)
+    await level(side)
+    assert (await clock_shift.look(side.database)).shift_s == DAY_S
 
 
 async def test_a_task_of_tomorrow_runs_when_tomorrow_comes(sides) -> None:
@@ -134,7 +143,7 @@ async def test_a_task_of_tomorrow_runs_when_tomorrow_comes(sides) -> None:
     side.go.set()
     await side.add(1, delay_s=DAY_S - 60)
     await advance(side, DAY_S)
-    await side.watch.follow()
+    await level(side)
     await eventually(lambda: side.began == [1], 30)
 
 
@@ -151,7 +160,7 @@ async def test_what_runs_is_run_by_no_other_process_however_far_the_clock_jumps(
     await one.add(2)  # made by a session of the old time, while the other has the new one
     await eventually(lambda: one.began == [1, 2], 30)
     await one.watch.follow()
-    assert not await two.watch.follow()
+    await level(two)
     assert two.worker.claims
     await two.add(3)
     await eventually(lambda: two.began == [3], 30)  # it has looked at the table since
@@ -169,7 +178,7 @@ async def test_a_process_that_starts_in_between_claims_nothing_of_those_behind(s
     assert two.clock.shift_s == DAY_S
     assert not two.worker.claims
     await one.watch.follow()
-    await two.watch.follow()
+    await level(two)
     assert two.worker.claims
     assert two.began == []
 
