@@ -23,6 +23,9 @@ SAID = (
     "! ports that others use, moved: gateway 8600→8601",
     "  stopping: what is under way is finished first",
     "✔ stopped",
+    "the next morning, on a clock turned by 3:01:02:",
+    "  2026-12-01 is closed: 6 movements of 4 accounts, all here",
+    "  bill of yesterday: fund-test.csv, 3 rows, sha256 93ba",
 )
 LIFE = (
     "     0.003 s  下单           ",
