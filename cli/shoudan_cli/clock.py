@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
@@ -24,6 +23,7 @@ from shoudan_cli.clients import (
     settings,
 )
 from shoudan_kit.clock import beijing
+from shoudan_kit.process.polling import until
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -145,24 +145,27 @@ async def _to(clients: Clients, shift_s: int) -> None:
     request = core.AdvanceClockRequest(shift_s=shift_s)
     stub: Callable[[Any], Any] = core_grpc.OperationsServiceStub
     await asyncio.gather(*(clients.call(name, stub, "AdvanceClock", request) for name in TURNED))
-    end = time.monotonic() + FOLLOW_S_MAX
-    while behind := [
-        name
-        for name, ones in (await shifts(clients)).items()
-        if any(one.sessions_behind for one in ones)
-    ]:
-        if time.monotonic() > end:
-            raise Failed(
-                f"processes of {', '.join(behind)} do not follow; see `shoudan clock show`"
-            )
-        await asyncio.sleep(LOOK_S)
+
+    async def followed() -> bool:
+        behind[:] = [
+            name
+            for name, ones in (await shifts(clients)).items()
+            if any(one.sessions_behind for one in ones)
+        ]
+        return not behind
+
+    behind: list[str] = []
+    if not await until(followed, FOLLOW_S_MAX, every_s=LOOK_S):
+        raise Failed(f"processes of {', '.join(behind)} do not follow; see `shoudan clock show`")
 
 
 async def _settled(clients: Clients, shift_s: int) -> None:
     """Until nothing is due, SETTLE_S_MAX at most: what waits for an outside party may stay so."""
-    end = time.monotonic() + SETTLE_S_MAX
-    while time.monotonic() < end and await _due(clients, shift_s):
-        await asyncio.sleep(LOOK_S)
+
+    async def nothing_due() -> bool:
+        return not await _due(clients, shift_s)
+
+    await until(nothing_due, SETTLE_S_MAX, every_s=LOOK_S)
 
 
 async def _due(clients: Clients, shift_s: int) -> bool:

@@ -25,7 +25,7 @@ SAID = (
     "✔ stopped",
     "the next morning, on a clock turned by 3:01:02:",
     "  2026-12-01 is closed: 6 movements of 4 accounts, all here",
-    "  bill of yesterday: fund-test.csv, 3 rows, sha256 93ba",
+    "  bill of yesterday: fund-test.csv, 3 rows, sha256 9315",
 )
 LIFE = (
     "     0.003 s  下单           ",

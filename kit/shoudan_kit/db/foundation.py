@@ -104,8 +104,8 @@ FOUNDATION: Final = (
     "DROP FUNCTION IF EXISTS shoudan_clock_shift()",
 )
 # Outside of prod alone: any session could set the shift, and leases and overtimes would follow it.
-# How far it was advanced is kept in a sequence, which needs no revision; sessions get it when they are opened,
-# because a function that reads a table is not inlined, and every due time is compared with this one.
+# How far it was advanced is kept in a sequence, which needs no revision; sessions get it when they are
+# opened, because a function that reads a table is not inlined, and every due time is compared with this one.
 TURNABLE_CLOCK: Final = (
     """CREATE OR REPLACE FUNCTION shoudan_now() RETURNS timestamptz
     LANGUAGE sql STABLE AS $$

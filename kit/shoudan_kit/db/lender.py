@@ -14,6 +14,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from shoudan_kit.db.text_statements import FastConnection
 from shoudan_kit.limits.slots import SlotBook
+from shoudan_kit.process.polling import until
 
 ACQUIRE_S: Final = 3.0
 OLD_S: Final = 15.0  # longer than any transaction may take
@@ -172,12 +173,11 @@ class Lender:
 
     async def all_new(self, besides: int) -> None:
         """Until no more than `besides` connections of earlier generations are in use, OLD_S at most."""
-        end = time.monotonic() + OLD_S
-        while (
-            sum(self._out[one] for one in self._out if one < self._generation) > besides
-            and time.monotonic() < end
-        ):
-            await asyncio.sleep(LOOK_S)
+
+        async def gone() -> bool:
+            return sum(self._out[one] for one in self._out if one < self._generation) <= besides
+
+        await until(gone, OLD_S, every_s=LOOK_S)
 
     async def dispose(self) -> None:
         """Close what is free; what is lent is closed when it comes back."""
