@@ -10,6 +10,8 @@ import pytest
 from grpc import aio
 
 from shoudan.pay.v1 import ledger_service_pb2_grpc as ledger_stubs
+from shoudan_finance import reconciling
+from shoudan_finance.store import matches, settlements
 from shoudan_kit.embedded import DatabaseUrls, Nats
 from shoudan_kit.service import Process
 from shoudan_pay.app import SERVICE as PAY
@@ -59,3 +61,13 @@ async def desk(office: FinanceHarness) -> AsyncIterator[Desk]:
         books = Books(office, channel)
         await books.days_pass(DAY - timedelta(days=1), TODAY)
         yield Desk(books, channel)
+
+
+@pytest.fixture
+def few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes by pages and slices goes by several in every test of these."""
+    monkeypatch.setattr(matches, "SLICE", 7)
+    monkeypatch.setattr(settlements, "SLICE", 3)
+    monkeypatch.setattr(reconciling, "PAGE_ROWS", 9)
+    monkeypatch.setattr(reconciling, "LINES_MAX", 2)
+    monkeypatch.setattr(reconciling, "SETTLEMENTS_MAX", 2)

@@ -304,7 +304,7 @@ async def test_a_correction_waits_for_a_decision_and_not_in_a_circle(desk: Desk)
 
     async def part() -> None:
         async with context.app.work("test") as work:
-            await matches.part(work.db, wrong.statement_id)
+            await matches.supersede(work.db, wrong.statement_id)
 
     async with context.app.work("test") as work:
         await store.lock_entries(work.db, numbers[:1])

@@ -29,6 +29,7 @@ from tests.finance.test_day_books import refused
 DAY = TODAY - timedelta(days=20)
 NEXT = DAY + timedelta(days=1)
 YUAN = 1_000_000
+pytestmark = pytest.mark.usefixtures("few_at_a_time")
 HEAD = "商户单号,平台单号,结算单号,充值账号,面值,金额,时间,类型,状态"
 
 

@@ -8,7 +8,15 @@ constructs, executemany, streams) goes the usual way. Decision 0003.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import contextmanager
 from datetime import datetime
 from operator import attrgetter
@@ -242,6 +250,25 @@ class FastConnection(AsyncConnection):
             see(sql)
         try:
             await self._driver.copy_records_to_table(table, records=rows, columns=columns)
+        except Exception as error:  # sorted as those of statements
+            self._raise(error, sql)
+
+    async def pages(
+        self, statement: TextClause, binds: Mapping[str, Any], most: int
+    ) -> AsyncIterator[Sequence[Row]]:
+        """What a query gives inside a transaction, so many rows at a time: each is a statement of its own
+        to the server's limit of time, and only one of them is memory."""
+        if self._begins:
+            await self._begin()
+        sql, names = _compile(statement)
+        for see in _watchers:
+            see(sql)
+        values = [binds[name] for name in names]
+        refuse_naive(values)
+        try:
+            cursor = await (await _prepare(self._info, self._driver, sql)).cursor(*values)
+            while rows := await cursor.fetch(most):
+                yield rows
         except Exception as error:  # sorted as those of statements
             self._raise(error, sql)
 

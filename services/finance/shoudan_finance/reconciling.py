@@ -22,10 +22,11 @@ from shoudan_finance.states import (
     RunEvent,
     RunStatus,
 )
-from shoudan_finance.store import matches, runs, statements
-from shoudan_finance.store.matches import Move, NewException, Settlement
+from shoudan_finance.store import matches, runs, settlements, statements
+from shoudan_finance.store.matches import Move, NewException
 from shoudan_finance.store.movements import day_number
 from shoudan_finance.store.runs import Counts, Covered, Day, Run
+from shoudan_finance.store.settlements import Settlement
 from shoudan_finance.templates import Template
 from shoudan_kit import log, metrics
 from shoudan_kit.clock import BEIJING
@@ -39,6 +40,7 @@ STORED_MAX: Final = 5_000  # stored in one transaction, each statement well with
 STATEMENTS_MAX: Final = 1_000  # that cover the days of one run
 DAYS_MAX: Final = 400
 SETTLEMENTS_MAX: Final = 500
+LINES_MAX: Final = 100_000  # of settlements that are stored together; one with more is alone
 SOURCES_MAX: Final = 10_000
 ARM_EVERY_S: Final = 3_600.0
 AGAIN_S: Final = 20 * 3_600  # what is due is looked for once a day
@@ -274,57 +276,71 @@ async def _settle(context: Context, one: Run, terms: Terms, counts: Counts) -> N
     while True:
         # Read as they are settled: of two runs that each saw a settlement open, one would settle it again.
         async with context.app.work("finance.settlements") as work:
+            await statements.allow_time(
+                work.db
+            )  # a settlement is stored whole, with each of its lines
             await statements.lock(work.db, one.source)
-            page = await matches.settlements(work.db, one.source, after, SETTLEMENTS_MAX)
+            page = await _page_of(work, one.source, after)
             if not page:
                 return
             settled, raised = await _settle_page(context, work, one, page, terms)
         counts.settled, counts.late = counts.settled + settled[0], counts.late + settled[1]
         _count(counts, raised)
-        after = page[-1].entry_id
-        if len(page) < SETTLEMENTS_MAX:
-            return
+        after = page[-1].head.entry_id
+
+
+async def _page_of(work: UnitOfWork, source: str, after: int) -> list[Settlement]:
+    """Settlements behind a number, of together not many more than LINES_MAX lines."""
+    page, lines = list[Settlement](), 0
+    for head in await settlements.heads(work.db, source, after, SETTLEMENTS_MAX):
+        page.append(await settlements.whole(work.db, source, head))
+        lines += len(page[-1].named)
+        if lines >= LINES_MAX:
+            break
+    return page
 
 
 async def _settle_page(
     context: Context, work: UnitOfWork, one: Run, page: Sequence[Settlement], terms: Terms
 ) -> tuple[tuple[int, int], list[ExceptionKind]]:
     """Settle a page; how many are settled, how many exceptions ended by that, and the new ones."""
-    numbers = [line.entry_id for line in page]
-    await matches.lock_settled(work.db, one.source, numbers, [line.settle_no for line in page])
-    free = await matches.lock(work.db, numbers)
-    good = [line for line in page if line.entry_id in free]
+    await settlements.lock(work.db, page)
+    free = await matches.lock(work.db, [line.head.entry_id for line in page])
+    good = [line for line in page if line.head.entry_id in free]
     whole = [line for line in good if _adds_up(line, terms.tolerance_micros)]
     # One of each number: the next run finds that for another one nothing is left.
-    done = list({(line.book, line.settle_no): line for line in reversed(whole)}.values())
+    done = list({(one.head.book, one.head.settle_no): one for one in reversed(whole)}.values())
+    added_up = {line.head.entry_id for line in whole}
     due = terms.today - (terms.due_days + 1) * ONE_DAY
     apart = [
         Found(
-            0, line.entry_id, MatchRule.SETTLEMENT, ExceptionKind.SETTLEMENT,
-            _apart(line), line.day,
+            0, line.head.entry_id, MatchRule.SETTLEMENT, ExceptionKind.SETTLEMENT,
+            _apart(line), line.head.day,
         )
         for line in good
-        if line not in whole and line.day <= due and line.status != EntryStatus.BROKEN
+        if line.head.entry_id not in added_up
+        and line.head.day <= due
+        and line.head.status != EntryStatus.BROKEN
     ]  # fmt: skip
-    rule = MatchRule.SETTLEMENT
-    moves = [Move(line.entry_id, EntryStatus.MATCHED, 0, rule) for line in done]
+    rule, ids = MatchRule.SETTLEMENT, [line.head.entry_id for line in done]
+    moves = [Move(number, EntryStatus.MATCHED, 0, rule) for number in ids]
     await matches.move(work.db, [*moves, *(move for pair in apart for move in _moves(pair))])
-    await matches.settle(work.db, one.source, done)
-    zeros = [0 for _ in done]
-    late = await matches.end_late(work.db, zeros, [line.entry_id for line in done])
+    await settlements.settle(work.db, done)
+    late = await matches.end_late(work.db, [0 for _ in ids], ids)
     return (len(done), late), await _raise(context, work, one, apart)
 
 
 def _apart(line: Settlement) -> int:
     """What it moved beyond its lines, as they are signed: files write settlements with either sign."""
-    more = abs(line.amount_micros) - abs(line.sum_micros)
-    return more if (line.sum_micros or line.amount_micros) > 0 else -more
+    moved = line.head.amount_micros
+    more = abs(moved) - abs(line.sum_micros)
+    return more if (line.sum_micros or moved) > 0 else -more
 
 
 def _adds_up(line: Settlement, tolerance_micros: int) -> bool:
     if line.paid_id:
         return True
-    apart = abs(abs(line.sum_micros) - abs(line.amount_micros))
+    apart = abs(abs(line.sum_micros) - abs(line.head.amount_micros))
     return line.lines > 0 and apart <= tolerance_micros
 
 

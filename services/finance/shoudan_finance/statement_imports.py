@@ -184,8 +184,7 @@ async def _supersede(db: AsyncConnection, asked: Asked) -> None:
         raise StatementNotFound(asked.supersedes)
     if not await statements.supersede(db, asked.source, asked.supersedes):
         raise StatementSuperseded(asked.supersedes)
-    await matches.part(db, asked.supersedes)
-    await entries.supersede(db, asked.supersedes)
+    await matches.supersede(db, asked.supersedes)
 
 
 class _Reader:

@@ -126,6 +126,26 @@ async def test_what_a_query_gives_becomes_a_file(database: Database, tmp_path: P
             await db.copy_out(query, {"what": naive, "most": 1}, file)
 
 
+async def test_what_a_query_gives_comes_by_pages(database: Database) -> None:
+    query = text("SELECT n FROM generate_series(1, CAST(:most AS integer)) n")
+    async with database.begin() as db:
+        assert isinstance(db, FastConnection)
+        found = [[row.n for row in page] async for page in db.pages(query, {"most": 5}, 2)]
+        assert found == [[1, 2], [3, 4], [5]]
+        assert [page async for page in db.pages(query, {"most": 0}, 2)] == []
+        assert (await db.execute(COUNT)).scalar_one() == 0
+    with pytest.raises(DBAPIError) as wrong:
+        await _divided(database)
+    assert sql_state(wrong.value) == "22012"
+
+
+async def _divided(database: Database) -> None:
+    async with database.begin() as db:
+        assert isinstance(db, FastConnection)
+        async for page in db.pages(text("SELECT 1 / (n - 3) FROM generate_series(1, 5) n"), {}, 2):
+            assert len(page) == 2
+
+
 async def test_statements_can_be_watched(database: Database) -> None:
     seen: list[str] = []
     async with database.connect() as db:

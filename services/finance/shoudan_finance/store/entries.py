@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_finance.entries import Line
 from shoudan_finance.states import ENTRY, Book, EntryEvent, EntryKind, Outcome
-from shoudan_finance.tables import ENTRY_TABLE, LIVE
+from shoudan_finance.tables import ENTRY_TABLE
 from shoudan_kit.clock import BEIJING
-from shoudan_kit.db.columns import Rows, literal, names_of, types
+from shoudan_kit.db.columns import Rows, names_of, types
 from shoudan_kit.db.text_statements import FastConnection, columns, statement, unnest
 
 DIGEST_BYTES: Final = 16
@@ -68,10 +68,6 @@ ORDER BY entry_id LIMIT :most FOR UPDATE
 _HIDE = statement(f"""
 UPDATE entry e SET account = given.account FROM {unnest(entry_id="bigint", account="text")}
 WHERE e.entry_id = given.entry_id
-""")
-_SUPERSEDE = statement(f"""
-UPDATE entry SET status = {literal(ENTRY.target(EntryEvent.CORRECTED))}
-WHERE statement_id = :statement_id AND {LIVE}
 """)
 
 
@@ -160,8 +156,3 @@ async def hide(db: AsyncConnection, hidden: Callable[[str], str], most: int) -> 
         accounts = [hidden(row.account) for row in rows]
         await db.execute(_HIDE, {"entry_id": numbers, "account": accounts})
     return len(rows)
-
-
-async def supersede(db: AsyncConnection, statement_id: int) -> None:
-    """The rows of a statement count no more."""
-    await db.execute(_SUPERSEDE, {"statement_id": statement_id})

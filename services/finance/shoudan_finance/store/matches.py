@@ -6,7 +6,7 @@ wait for each other, and never in a circle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -17,14 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shoudan_finance.states import (
     ENTRY,
     EXCEPTION,
-    Book,
     EntryEvent,
     EntryKind,
     EntryStatus,
     ExceptionEvent,
     ExceptionKind,
     MatchRule,
-    Outcome,
 )
 from shoudan_finance.tables import (
     ENTRY_TABLE,
@@ -39,6 +37,7 @@ from shoudan_kit.db.columns import Rows, literal, literals, types
 from shoudan_kit.db.text_statements import FastConnection, columns, statement, unnest
 
 _SUMS: Final = literals([EntryKind.SETTLEMENT, EntryKind.TRANSFER])
+SLICE: Final = 10_000  # entries that one statement changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +64,6 @@ class NewException:
     run_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """A line that others add up to, what they come to, and how many they are."""
-
-    entry_id: int
-    book: int
-    settle_no: str
-    amount_micros: int
-    day: date
-    status: int
-    lines: int
-    sum_micros: int
-    paid_id: int
-
-
 _NEW: Final = Rows(NewException)
 
 # A broken one that has a counterpart keeps it: only what is alone is looked at again. The columns are those
@@ -97,31 +81,10 @@ SELECT entry_id, status = {literal(EntryStatus.BROKEN)} AS broken FROM entry
 WHERE entry_id = ANY(CAST(:entry_id AS bigint[])) AND {STILL_UNMATCHED} AND match_id = 0
 ORDER BY entry_id FOR UPDATE
 """)
-# A settlement is stored in the lines that it settles, too: they are locked before any of them is changed.
-_LOCK_SETTLED = statement(f"""
+_LOCK_ALL = statement("""
 SELECT count(*) FROM (
-    SELECT e.entry_id FROM (
-        SELECT CAST(l.entry_id AS bigint) AS entry_id FROM unnest(CAST(:entry_id AS bigint[])) l(entry_id)
-        UNION
-        SELECT s.entry_id FROM entry s
-        WHERE s.source = :source AND s.settle_no = ANY(CAST(:settle_no AS text[]))
-            AND s.settle_no <> '' AND s.book = {literal(Book.THEIRS)}
-    ) wanted JOIN entry e ON e.entry_id = wanted.entry_id
-    ORDER BY e.entry_id FOR UPDATE OF e
-) locked
-""")
-_LOCK_STATEMENT = statement(f"""
-SELECT count(*) FROM (
-    SELECT e.entry_id FROM (
-        SELECT s.entry_id FROM entry s WHERE s.statement_id = :statement_id AND s.{LIVE}
-        UNION
-        SELECT s.match_id FROM entry s
-        WHERE s.statement_id = :statement_id AND s.match_id > 0 AND s.{LIVE}
-        UNION
-        SELECT s.settle_id FROM entry s
-        WHERE s.statement_id = :statement_id AND s.settle_id > 0 AND s.{LIVE}
-    ) wanted JOIN entry e ON e.entry_id = wanted.entry_id
-    ORDER BY e.entry_id FOR UPDATE OF e
+    SELECT entry_id FROM entry WHERE entry_id = ANY(CAST(:entry_id AS bigint[]))
+    ORDER BY entry_id FOR UPDATE
 ) locked
 """)
 _MOVE = statement(f"""
@@ -138,15 +101,17 @@ CROSS JOIN LATERAL (
 JOIN exception x ON x.exception_id = found.exception_id AND x.{STILL_UNDECIDED}
 ORDER BY x.exception_id FOR UPDATE OF x
 """)
-_OF_STATEMENT = statement(f"""
-SELECT x.exception_id FROM entry gone
+_OF_THEIRS = statement(f"""
+SELECT found.exception_id FROM {unnest(theirs_id="bigint")}
 CROSS JOIN LATERAL (
     SELECT e.exception_id FROM exception e
-    WHERE e.theirs_id = gone.entry_id AND e.theirs_id > 0 AND e.{UNDECIDED} LIMIT 1
+    WHERE e.theirs_id = given.theirs_id AND e.theirs_id > 0 AND e.{UNDECIDED} LIMIT 1
 ) found
-JOIN exception x ON x.exception_id = found.exception_id AND x.{STILL_UNDECIDED}
-WHERE gone.statement_id = :statement_id AND gone.{LIVE}
-ORDER BY x.exception_id FOR UPDATE OF x
+""")
+_LOCK_EXCEPTIONS = statement(f"""
+SELECT exception_id FROM exception
+WHERE exception_id = ANY(CAST(:exception_id AS bigint[])) AND {STILL_UNDECIDED}
+ORDER BY exception_id FOR UPDATE
 """)
 _END = statement("""
 UPDATE exception SET status = :status, change_time = shoudan_now(), end_time = shoudan_now()
@@ -161,62 +126,24 @@ ON CONFLICT (ours_id, theirs_id) WHERE {UNDECIDED} DO NOTHING
 RETURNING kind
 """)
 
-# Whether another one of the same book has settled a line already, or what settled it: who pays twice pays for
-# nothing. A settler that was corrected, or parted from its lines, counts no more.
-_SETTLED: Final = f"""EXISTS (
-        SELECT FROM entry p WHERE p.entry_id = e.settle_id AND e.settle_id NOT IN (0, s.entry_id)
-            AND p.status = {literal(EntryStatus.MATCHED)} AND (p.book = s.book OR EXISTS (
-                SELECT FROM entry q WHERE q.entry_id = p.settle_id
-                    AND p.settle_id NOT IN (0, s.entry_id) AND q.book = s.book
-                    AND q.status = {literal(EntryStatus.MATCHED)})))"""
-# The lines of a supplier that name a settlement, and the line of the bank that paid it.
-_SETTLEMENTS = statement(f"""
-SELECT s.entry_id, s.book, s.settle_no, s.amount_micros, s.day, s.status,
-    l.lines, l.sum_micros, p.paid_id
-FROM entry s
-CROSS JOIN LATERAL (
-    SELECT count(*) AS lines, coalesce(sum(e.amount_micros), 0)::bigint AS sum_micros FROM entry e
-    WHERE e.source = s.source AND e.settle_no = s.settle_no AND e.settle_no <> ''
-        AND e.book = {literal(Book.THEIRS)} AND e.kind NOT IN ({_SUMS}) AND e.{LIVE}
-        AND e.outcome = {literal(Outcome.SUCCESS)} AND NOT {_SETTLED}
-) l
-CROSS JOIN LATERAL (
-    SELECT coalesce(max(e.entry_id), 0) AS paid_id FROM entry e
-    WHERE e.source = s.source AND e.settle_no = s.settle_no AND e.settle_no <> ''
-        AND e.book = {literal(Book.THEIRS)} AND e.kind = {literal(EntryKind.SETTLEMENT)} AND e.{LIVE}
-        AND s.book = {literal(Book.BANK)} AND abs(e.amount_micros) = abs(s.amount_micros)
-        AND NOT {_SETTLED}
-) p
-WHERE s.source = :source AND s.entry_id > :after AND s.{UNMATCHED} AND s.match_id = 0
-    AND s.kind IN ({_SUMS})
-ORDER BY s.entry_id LIMIT :most
-""")
-# One settlement at a time: they are a few in a run, and each has the lines of a day or more.
-_SETTLE_LINES = statement(f"""
-UPDATE entry SET settle_id = :entry_id
-WHERE source = :source AND settle_no = :settle_no AND settle_no <> ''
-    AND book = {literal(Book.THEIRS)} AND kind NOT IN ({_SUMS}) AND {LIVE}
-""")
-_SETTLE_PAID = statement(f"""
-UPDATE entry e SET settle_id = given.entry_id FROM {unnest(entry_id="bigint", paid_id="bigint")}
-WHERE e.entry_id = given.paid_id
-""")
-
 # A statement is corrected: who was matched with its rows waits again, and their exceptions are void.
+_OF_STATEMENT = statement(f"""
+SELECT entry_id, match_id, settle_id FROM entry
+WHERE statement_id = :statement_id AND entry_id > :after AND {LIVE} ORDER BY entry_id LIMIT :most
+""")
 _PART = statement(f"""
 UPDATE entry e SET status = {literal(ENTRY.target(EntryEvent.PARTED))}, match_id = 0, rule = 0
-FROM entry gone
-WHERE gone.statement_id = :statement_id AND gone.match_id > 0 AND gone.{LIVE}
-    AND e.entry_id = gone.match_id AND e.match_id = gone.entry_id
-    AND {ENTRY.where(EntryEvent.PARTED, "e.status")}
+FROM {unnest(entry_id="bigint", match_id="bigint")}
+WHERE e.entry_id = given.match_id AND e.match_id = given.entry_id
+    AND {ENTRY.between(EntryEvent.PARTED, "e.status")}
 """)
 _UNSETTLE = statement(f"""
-UPDATE entry e SET status = {literal(ENTRY.target(EntryEvent.PARTED))}, match_id = 0, rule = 0
-FROM (
-    SELECT DISTINCT d.settle_id FROM entry d
-    WHERE d.statement_id = :statement_id AND d.settle_id > 0 AND d.{LIVE}
-) gone
-WHERE e.entry_id = gone.settle_id AND {ENTRY.where(EntryEvent.PARTED, "e.status")}
+UPDATE entry SET status = {literal(ENTRY.target(EntryEvent.PARTED))}, match_id = 0, rule = 0
+WHERE entry_id = ANY(CAST(:entry_id AS bigint[])) AND {ENTRY.between(EntryEvent.PARTED)}
+""")
+_SUPERSEDE = statement(f"""
+UPDATE entry SET status = {literal(ENTRY.target(EntryEvent.CORRECTED))}
+WHERE entry_id = ANY(CAST(:entry_id AS bigint[])) AND {ENTRY.between(EntryEvent.CORRECTED)}
 """)
 _WAITING = statement(f"""
 SELECT count(*) FROM entry WHERE source = :source AND status = {literal(EntryStatus.WAITING)}
@@ -236,12 +163,16 @@ async def lock(db: AsyncConnection, numbers: Sequence[int]) -> dict[int, bool]:
     return {row[0]: row[1] for row in await db.execute(_LOCK, {"entry_id": list(numbers)})}
 
 
-async def lock_settled(
-    db: AsyncConnection, source: str, numbers: Sequence[int], settle_nos: Sequence[str]
-) -> None:
-    """Lock settlements with the lines of the source that name them, by number."""
-    binds = {"entry_id": list(numbers), "source": source, "settle_no": sorted({*settle_nos})}
-    await db.execute(_LOCK_SETTLED, binds)
+def sliced(numbers: Sequence[int]) -> Iterator[list[int]]:
+    """Numbers as few at a time as one statement changes well within its time."""
+    for at in range(0, len(numbers), SLICE):
+        yield list(numbers[at : at + SLICE])
+
+
+async def lock_all(db: AsyncConnection, numbers: Collection[int]) -> None:
+    """Lock entries, by number, whatever has become of them."""
+    for part in sliced(sorted(numbers)):
+        await db.execute(_LOCK_ALL, {"entry_id": part})
 
 
 async def move(db: AsyncConnection, moves: Sequence[Move]) -> None:
@@ -269,31 +200,39 @@ async def raise_exceptions(db: AsyncConnection, new: Sequence[NewException]) -> 
     return [ExceptionKind(kind) for kind in found.scalars()]
 
 
-async def settlements(db: AsyncConnection, source: str, after: int, most: int) -> list[Settlement]:
-    """Lines of a source that others add up to and that are not matched, by number."""
-    binds = {"source": source, "after": after, "most": most}
-    return Rows(Settlement).all(await db.execute(_SETTLEMENTS, binds))
+async def supersede(db: AsyncConnection, statement_id: int) -> None:
+    """The rows of a statement count no more, and what was matched with them waits again.
+
+    Slice by slice, because a statement may have a million rows; all are locked first, by number.
+    """
+    numbers = set[int]()
+    async for page in _rows_of(db, statement_id):
+        numbers.update(number for row in page for number in row if number > 0)
+    await lock_all(db, numbers)
+    settlers, broken = set[int](), set[int]()
+    async for page in _rows_of(db, statement_id):
+        ids, matches, settles = map(list, zip(*page, strict=True))
+        await db.execute(_PART, {"entry_id": ids, "match_id": matches})
+        settlers.update(one for one in settles if one > 0)
+        broken.update((await db.execute(_OF_THEIRS, {"theirs_id": ids})).scalars())
+    for part in sliced(sorted(settlers)):
+        await db.execute(_UNSETTLE, {"entry_id": part})
+    for part in sliced(sorted(broken)):
+        locked = (await db.execute(_LOCK_EXCEPTIONS, {"exception_id": part})).scalars()
+        await _end(db, list(locked), ExceptionEvent.VOIDED)
+    async for page in _rows_of(db, statement_id):
+        await db.execute(_SUPERSEDE, {"entry_id": [row[0] for row in page]})
 
 
-async def settle(db: AsyncConnection, source: str, done: Sequence[Settlement]) -> None:
-    """Store which lines each settles: those with its number, or the settlement that a bank paid."""
-    lines = [one for one in done if not one.paid_id]
-    paid = [one for one in done if one.paid_id]
-    for one in lines:
-        binds = {"source": source, "entry_id": one.entry_id, "settle_no": one.settle_no}
-        await db.execute(_SETTLE_LINES, binds)
-    if paid:
-        await db.execute(_SETTLE_PAID, columns(paid, "entry_id", "paid_id"))
-
-
-async def part(db: AsyncConnection, statement_id: int) -> None:
-    """The rows of a statement will count no more: what was matched with them waits again."""
-    binds = {"statement_id": statement_id}
-    await db.execute(_LOCK_STATEMENT, binds)
-    for one in (_PART, _UNSETTLE):
-        await db.execute(one, binds)
-    found = list((await db.execute(_OF_STATEMENT, binds)).scalars())
-    await _end(db, found, ExceptionEvent.VOIDED)
+async def _rows_of(db: AsyncConnection, statement_id: int) -> AsyncIterator[list[tuple[int, ...]]]:
+    after = 0
+    while True:
+        binds = {"statement_id": statement_id, "after": after, "most": SLICE}
+        page = [tuple(row) for row in await db.execute(_OF_STATEMENT, binds)]
+        if not page:
+            return
+        yield page
+        after = page[-1][0]
 
 
 async def waiting(db: AsyncConnection, source: str) -> int:
