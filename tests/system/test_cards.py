@@ -16,9 +16,14 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from shoudan.core.v1 import credential_service_pb2 as pb
 from shoudan.core.v1 import credential_service_pb2_grpc as stubs
+from shoudan.delivery.v1 import card_service_pb2 as card_pb
+from shoudan.delivery.v1 import card_service_pb2_grpc as card_stubs
+from shoudan.delivery.v1 import delivery_service_pb2 as delivery_pb
+from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_stubs
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue_pb
 from shoudan.order.v1 import catalogue_service_pb2_grpc as catalogue_rpc
 from shoudan_cli.wiring import SERVICES
+from shoudan_delivery.stock import encrypted
 from shoudan_fakes import cards as sandbox_cards
 from shoudan_kit.secrets.public_keys import SUITE
 from shoudan_signing.channel import hmac_v2_sign
@@ -183,6 +188,78 @@ async def test_cards_in_a_notify_stand_in_clear_nowhere(partner: Partner) -> Non
         )
     assert [tuple(one) for one in fetches] == [("notify", 3)]
     await in_clear_nowhere(partner, notify["request_no"], opened["cards"])
+
+
+async def own_stock(partner: Partner, codes: list[str]) -> None:
+    """A voucher of channel `test` that comes from our own stock, and these cards in it."""
+    call, stub = partner.clients.call, catalogue_rpc.CatalogueServiceStub
+    now = await call("order", stub, "GetCatalogue", catalogue_pb.GetCatalogueRequest())
+    made = catalogue_pb.Catalogue(
+        down_products=[one for one in now.catalogue.down_products if one.carrier_no == "DZQ"][:1],
+        up_products=[one for one in now.catalogue.up_products if one.carrier_no == "DZQ"][:1],
+        up_channels=now.catalogue.up_channels[:1],
+        up_shelves=now.catalogue.up_shelves[:1],
+    )
+    made.down_products[0].product_id, made.down_products[0].carrier_no = 9_901, "OWN"
+    made.up_channels[0].channel_no = made.up_shelves[0].channel_no = "depot"
+    made.up_shelves[0].shelf_id = made.up_products[0].shelf_id = 9_901
+    made.up_products[0].product_id, made.up_products[0].carrier_no = 9_901, "OWN"
+    request = catalogue_pb.ApplyCatalogueRequest(catalogue=made, by="li")
+    await call("order", stub, "ApplyCatalogue", request)
+    supplier = delivery_pb.Supplier(
+        channel_no="depot", service_class=20, protocol="stock", delivers_cards=True, can_query=True,
+        request_replenish_time_s=1, query_replenish_time_s=1, timeout_s=5, enabled=True,
+    )  # fmt: skip
+    applied = delivery_pb.ApplySuppliersRequest(suppliers=[supplier], by="li")
+    await call("delivery", delivery_stubs.SupplierServiceStub, "ApplySuppliers", applied)
+    asked = card_pb.GetImportKeyRequest()
+    public = (await call("delivery", card_stubs.CardServiceStub, "GetImportKey", asked)).public_key
+    plain = "number,password\n" + "".join(f"{one},{one[::-1]}\n" for one in codes)
+    taken = card_pb.ImportCardsRequest(
+        channel_no="depot",
+        carrier_no="OWN",
+        face_micros=50_000_000,
+        import_no="canary",
+        file=encrypted(plain.encode(), public),
+        by="li",
+        reason="test",
+    )
+    answer = await call("delivery", card_stubs.CardServiceStub, "ImportCards", taken)
+    assert answer.taken == len(codes)
+
+
+async def test_cards_of_our_own_stock_stand_in_clear_nowhere(partner: Partner) -> None:
+    codes = [f"OWN{secrets.token_hex(8)}" for _ in range(2)]
+    await own_stock(partner, codes)
+    made = await credential(partner, "IssueCredential", kind="channel", owner="test")
+    number = partner.number()
+    try:
+        wanted = VOUCHER | {"carrier_no": "OWN", "request_no": number, "num": "1", "amount": "47.5"}
+        await eventually(lambda: bought(partner, wanted), ENDED_S)
+        await partner.all_ended(number, 1)
+        await eventually(lambda: believed(partner, made.secret, number))
+        cards = (await fetched(partner, made.secret, request_no=number))[1]["cards"]
+    finally:
+        credential_id = made.credential.credential_id
+        await credential(partner, "RevokeCredential", credential_id=credential_id)
+    assert len(cards) == 1
+    assert cards[0]["number"] in codes
+    shown = await partner.clients.call(
+        "delivery",
+        card_stubs.CardServiceStub,
+        "RevealCards",
+        card_pb.RevealCardsRequest(
+            card_ids=[int(one["card_id"]) for one in cards], reason="a customer called", by="li"
+        ),
+    )
+    assert {one.number for one in shown.cards} == {one["number"] for one in cards}
+    whole = [{"number": one, "password": one[::-1]} for one in codes]  # what is not sold, too
+    await in_clear_nowhere(partner, number, whole)
+
+
+async def bought(partner: Partner, wanted: dict[str, str]) -> bool:
+    """Whether the order was taken; every process knows the goods within a second."""
+    return (await partner.order(**wanted))[0] == 200
 
 
 async def nothing_without_a_signature(partner: Partner, key: str, number: str) -> None:
