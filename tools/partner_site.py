@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from shoudan_fakes.scripts import SCRIPTS, chinese
-from shoudan_gateway import advice, openapi, partners
+from shoudan_gateway import advice, openapi, partners, versions
 from shoudan_order import states
 from shoudan_order.config import NOTIFY_WAITS_S
 from tools import partner_pictures, partner_postman, partner_protocols, signing_clients
@@ -100,6 +100,7 @@ def filled(text: str, language: str) -> str:
         "attempts": lambda: str(len(NOTIFY_WAITS_S)),
         "accounts": lambda: "\n".join(accounts(language)),
         "changes": lambda: changes(language),
+        "versions": lambda: versions_of(language),
         **{
             f"picture {name}": lambda name=name: partner_pictures.svg(
                 MACHINES[name], STATES[language], PICTURES[language][name]
@@ -132,6 +133,17 @@ def accounts(language: str) -> Iterator[str]:
     """The scripted accounts that partners need, as rows."""
     for tail, zh in chinese().items():
         yield f"| `…{tail}` | {zh if language == ZH else SCRIPTS[tail].about} |"
+
+
+def versions_of(language: str) -> str:
+    """The versions of the channels' protocol, the newest first, and what each changed."""
+    zh = language == "zh"
+    rows = ["| 版本 | 变更 |" if zh else "| Version | Changes |", "|---|---|"]
+    first = "客户文档，已冻结" if zh else "the documents, frozen"
+    for one in reversed(versions.VERSIONS):
+        said = "; ".join(change.zh if zh else change.en for change in one.changes)
+        rows.append(f"| `{one.name}` | {said or first} |")
+    return "\n".join(rows)
 
 
 def changes(language: str) -> str:

@@ -249,6 +249,9 @@ class DownChannel(Row):
     shelf_url: str = ""
     shelf_events: list[Literal["price", "stock", "shelf"]] = []
     notice_url: str = ""
+    api_version: Annotated[
+        str, BeforeValidator(_text), Field(pattern=r"^(0|\d{4}-\d\d-\d\d)?$")
+    ] = ""
     shelves: list[DownShelf] = []
 
 

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue
 from shoudan_gateway.protocol import Call, ChannelRule, GatewayError, Problem, Unary
+from shoudan_gateway.versions import FIRST
 from shoudan_kit.credentials.fetched import FetchedSecrets
 from shoudan_kit.log import get_logger
 from shoudan_kit.rpc.refusal import Refused
@@ -170,6 +171,7 @@ def rule_of(channel: catalogue.DownChannel, directory: Path | None) -> ChannelRu
         channel.word_status,
         max(0, channel.rate_per_s),
         max(0, channel.calls_max),
+        channel.api_version or FIRST,
     )
 
 

@@ -66,6 +66,14 @@ def _error() -> dict[str, Any]:
             "code": {"type": "integer", "description": "documented code"},
             "message": {"type": "string", "description": "documented text"},
             "data": {"type": "string", "description": "error: and the text"},
+            "error": {
+                "type": "object",
+                "description": "from version 2026-12-01 on: what the headers say",
+                "required": ["code", "advice", "help", "request_id"],
+                "properties": {
+                    name: {"type": "string"} for name in ("code", "advice", "help", "request_id")
+                },
+            },
         },
     }
 
@@ -87,6 +95,7 @@ def _operation(
         if endpoint.ending is not None:
             operation["deprecated"] = True
         operation |= _with_examples(_parameters(endpoint, method), found, method)
+        operation["parameters"] += openapi_parts.asked_version(partner)
     return operation
 
 
@@ -94,7 +103,8 @@ def _responses(
     partner: Partner, endpoint: Endpoint[Any, Any] | Sink, found: list[Recording]
 ) -> dict[str, Any]:
     refused = answers.refusals(partner, endpoint)
-    good = openapi_parts.of_success(endpoint)
+    version = openapi_parts.of_version(partner)
+    good = openapi_parts.of_success(endpoint) | version
     responses: dict[str, Any] = {
         str(status): {
             "description": "the documented answer",
@@ -109,7 +119,7 @@ def _responses(
     }
     responses["default"] = {
         "description": "the documented refusal",
-        "headers": openapi_parts.headers(*openapi_parts.OF_ERRORS),
+        "headers": openapi_parts.headers(*openapi_parts.OF_ERRORS) | version,
         "content": bodies,
     }
     return responses

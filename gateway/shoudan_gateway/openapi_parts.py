@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from shoudan_gateway.advice import Advice
 from shoudan_gateway.protocol import Endpoint, Partner, Sink
+from shoudan_gateway.versions import HEADER as VERSION
+from shoudan_gateway.versions import VERSIONS, is_versioned
 from shoudan_signing import webhooks
 
 SIGNED: Final = "channel_signature"
@@ -33,6 +35,10 @@ HEADERS: Final[dict[str, Any]] = {
     "X-Request-Id": {
         "description": "Id of the request, in every answer; name it when you ask us.",
         "schema": {"type": "string", "maxLength": 64},
+    },
+    VERSION: {
+        "description": "Version of the channels' protocol that the answer is in (/docs/versions).",
+        "schema": {"type": "string"},
     },
     "Idempotent-Replayed": {
         "description": "The call is a repeat: this is what its number was answered before.",
@@ -64,6 +70,26 @@ def of_success(endpoint: Endpoint[Any, Any] | Sink) -> dict[str, Any]:
     """The headers of a success; a write may be a repeat."""
     writes = isinstance(endpoint, Endpoint) and endpoint.writes
     return headers(*OF_EVERY, *(("Idempotent-Replayed",) if writes else ()))
+
+
+def of_version(partner: Partner) -> dict[str, Any]:
+    """The header that says which version an answer is in, where the protocol has versions."""
+    return headers(VERSION) if is_versioned(partner) else {}
+
+
+def asked_version(partner: Partner) -> list[dict[str, Any]]:
+    """The header that asks for a version, as a parameter."""
+    if not is_versioned(partner):
+        return []
+    return [
+        {
+            "name": VERSION,
+            "in": "header",
+            "required": False,
+            "description": "请求的协议版本；不传为渠道登记的版本",
+            "schema": {"type": "string", "enum": [one.name for one in VERSIONS]},
+        }
+    ]
 
 
 def security(partner: Partner) -> list[dict[str, list[str]]]:

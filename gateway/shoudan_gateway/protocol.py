@@ -97,6 +97,7 @@ class ChannelRule:
     word_status: bool = False
     rate_per_s: int = 0  # of all gateways together; 0: as the settings say
     calls_max: int = 0
+    version: str = "0"  # of our own protocol that it is pinned to
     # Numbers of the stored credentials among the keys: those of the first ones.
     credential_ids: tuple[int, ...] = ()
 
@@ -153,6 +154,7 @@ class Inbound(msgspec.Struct, frozen=True):
     handed_on: bool = False  # a write at the internal port: its caller is named to the service
     nonce: Nonce | None = None  # of a signed write, which uses it up
     base_url: str = ""  # what links in answers begin with
+    version: str = "0"  # of the channels' protocol that it is read and answered in
 
 
 class File(msgspec.Struct, frozen=True):

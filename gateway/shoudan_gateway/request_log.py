@@ -11,6 +11,7 @@ import asyncio
 import secrets
 import time
 import zlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -76,6 +77,8 @@ class Noted(NamedTuple):
     status: int
     error_headers: Mapping[str, str] | None
     seconds: float
+    called: tuple[str, str] = ("", "")  # protocol, and path of the call
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +106,18 @@ class RequestLog:
         self._unsent: list[_Block] = []
         self._packing = asyncio.Lock()
 
-    def note(self, inbound: Inbound, answer: Outbound, request_id: str, seconds: float) -> None:
-        """Keep a request until the next flush; count it where there is no room."""
+    def note(
+        self,
+        inbound: Inbound,
+        answer: Outbound,
+        request_id: str,
+        seconds: float,
+        called: tuple[str, str] = ("", ""),
+    ) -> None:
+        """Keep a request until the next flush; count it where there is no room.
+
+        `called`: protocol, and path of the call.
+        """
         if len(self._noted) >= self._waiting_max:
             self._no_room += 1
             return
@@ -123,6 +136,8 @@ class RequestLog:
                 answer.status,
                 answer.error_headers,
                 seconds,
+                called,
+                inbound.version,
             )
         )
 
@@ -267,8 +282,20 @@ def _block(
         record_count=len(noted),
         lost_count=count,
         data=data,
+        calls=_calls(noted),
     )
     return _Block(message, message.ByteSize(), flush_no, shared)
+
+
+def _calls(noted: Sequence[Noted]) -> list[pb.CallCount]:
+    """How often callers that were let in made each call, in which version."""
+    counts = Counter(
+        (*one.called, one.version) for one in noted if _admitted(one) and one.called[0]
+    )
+    return [
+        pb.CallCount(protocol=protocol, call=call, version=version, count=count)
+        for (protocol, call, version), count in sorted(counts.items())
+    ]
 
 
 def record(one: Noted) -> dict[str, Any]:

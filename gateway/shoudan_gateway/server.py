@@ -44,6 +44,7 @@ from shoudan_gateway.protocol import (
 )
 from shoudan_gateway.request_log import RequestLog
 from shoudan_gateway.routes import Route, Routes
+from shoudan_gateway.versions import Answered, Versions, is_versioned
 from shoudan_kit import metrics
 from shoudan_kit.credentials.fetched import FetchedSecrets
 from shoudan_kit.limits import bulkhead
@@ -78,6 +79,7 @@ class Gateway:
         of_pay: FetchedSecrets,
         request_log: RequestLog | None = None,
         docs: DocsSite | None = None,
+        versions: Versions | None = None,
     ) -> None:
         """`of_pay`: what the pay service stores for partners that authenticate by themselves.
 
@@ -107,6 +109,7 @@ class Gateway:
         self._logged = settings.access_log
         self._request_log = request_log
         self._docs = docs
+        self._versions = versions or Versions()
 
     def listener(self) -> Listener:
         """The server whose requests this gateway answers."""
@@ -148,8 +151,8 @@ class Gateway:
         inbound = Inbound(request.method, path, query=query, path_params=names, base_url=base_url)
         try:
             inbound, answer = await self._answer(request, route, inbound)
-            if route is not None and isinstance(route.endpoint, Endpoint) and route.endpoint.ending:
-                answer = msgspec.structs.replace(answer, headers=route.endpoint.ending.headers())
+            if route is not None:
+                answer = self._in_version(route, inbound, answer, trace.request_id)
         finally:
             if isinstance(connection, Connection):
                 connection.answering = False
@@ -159,7 +162,8 @@ class Gateway:
             noted = inbound
             if "token" in names and route is not None:  # who reads a log must not fetch files
                 noted = msgspec.structs.replace(inbound, path=route.endpoint.path, path_params={})
-            self._request_log.note(noted, answer, trace.request_id, took_s)
+            called = (route.partner.name, route.endpoint.path) if route is not None else ("", "")
+            self._request_log.note(noted, answer, trace.request_id, took_s, called)
         if answer.file is not None:
             headers = _headers(answer, trace.request_id, inbound)
             return (
@@ -170,6 +174,22 @@ class Gateway:
         if not request.content.is_eof():
             response.force_close()  # what follows would be the rest of an unread body
         return route.endpoint.path if route else "-", response
+
+    def _in_version(
+        self, route: Route, inbound: Inbound, answer: Outbound, request_id: str
+    ) -> Outbound:
+        """The answer in the version of its request; a call that is to end says so."""
+        if isinstance(route.endpoint, Endpoint) and route.endpoint.ending:
+            answer = msgspec.structs.replace(answer, headers=route.endpoint.ending.headers())
+        if not is_versioned(route.partner):
+            return answer
+        return self._versions.written(answer, Answered(inbound, request_id))
+
+    def _versioned(self, partner: Partner, inbound: Inbound) -> Inbound:
+        """The request in the version it asks for, or its channel is pinned to. Raises Malformed."""
+        if not is_versioned(partner):
+            return inbound
+        return msgspec.structs.replace(inbound, version=self._versions.of(inbound))
 
     async def _answer(
         self, request: web.BaseRequest, route: Route | None, inbound: Inbound
@@ -189,6 +209,7 @@ class Gateway:
                 return inbound, endpoint.reply
             inbound = await self._read(request, endpoint, inbound)
             inbound = self._with_places(self._admit(route.partner, endpoint, inbound))
+            inbound = self._versioned(route.partner, inbound)
             answer = await self._call(endpoint, inbound, ends_at)
             return inbound, endpoint.write(answer, inbound)
         except (Refused, Malformed, Problem) as failure:
@@ -203,7 +224,7 @@ class Gateway:
 
     async def _call(self, endpoint: Endpoint[Any, Any], inbound: Inbound, ends_at: float) -> Any:
         """The services' answer. Only an admitted request takes one of the places in flight."""
-        message = endpoint.read(inbound)
+        message = endpoint.read(self._versions.read(inbound))
         party, now = _party(inbound), time.monotonic()
         limit = self._limit(inbound)
         most = self._limits.calls_max(party[0], limit)

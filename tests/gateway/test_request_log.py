@@ -277,3 +277,23 @@ async def test_a_link_that_is_its_own_proof_is_kept_without_it(open_gateway: Any
 
 def test_no_setting_that_hides_a_name_is_contradicted() -> None:
     assert not request_log.SHOWN & GatewaySettings.masked
+
+
+async def test_what_was_called_is_counted_by_call_and_version(open_gateway: Any) -> None:
+    front = await open_gateway(**FLUSH)
+    newer = {"Shoudan-Version": "2026-12-01"}
+    for headers in ({}, {}, newer):
+        url = f"{front.url}/order/query?channel_no=test&request_no=r1"
+        async with front.http.get(url, headers=headers) as answer:
+            await answer.read()
+    await front.ask("/order/query?channel_no=test&request_no=r1&sign=wrong&nonce=n")
+    await eventually(lambda: sum(one.record_count for one in front.log.blocks) == 4)
+    counts: dict[tuple[str, str, str], int] = {}
+    for block in front.log.blocks:
+        for one in block.calls:
+            key = one.protocol, one.call, one.version
+            counts[key] = counts.get(key, 0) + one.count
+    assert counts == {
+        ("channel", "/order/query", "0"): 2,
+        ("channel", "/order/query", "2026-12-01"): 1,
+    }

@@ -186,3 +186,63 @@ async def test_the_command_shows_them(harness: OrderHarness, log: Any) -> None:
     assert "3 more were lost" in plain.output
     assert json.loads(as_json.output.splitlines()[0])["request_id"] == "id1"
     assert "no such request" in (await shown("--id", "nope")).output
+
+
+def counted(number: int, **calls: int) -> pb.RequestBlock:
+    """A block of today whose calls are counted, by version."""
+    made = block([record(NOW, number)])
+    made.block_no += number
+    made.calls.extend(
+        pb.CallCount(protocol="channel", call="/order/query", version=version, count=count)
+        for version, count in calls.items()
+    )
+    return made
+
+
+async def usage_of(log: Any, **more: Any) -> list[tuple[str, str, str, int]]:
+    """All pages of who called what."""
+    found: list[tuple[str, str, str, int]] = []
+    request = pb.ListUsageRequest(**({"days": 1} | more))
+    while True:
+        page = await log.ListUsage(request)
+        found += [(one.party, one.call, one.version, one.count) for one in page.usage]
+        request.page_token = page.next_page_token
+        if not request.page_token:
+            return found
+
+
+async def test_calls_are_counted_once_for_each_block(log: Any, harness: OrderHarness) -> None:
+    first, second = counted(1, **{"0": 3, "2026-12-01": 2}), counted(2, **{"0": 4})
+    await keep(log, first)
+    await keep(log, first, second)
+    await keep(log, second)
+    by_version = [(PARTY, "/order/query", "0", 7), (PARTY, "/order/query", "2026-12-01", 2)]
+    assert await usage_of(log) == by_version
+    assert await usage_of(log, page_size=1) == by_version
+    assert await usage_of(log, party=PARTY) == by_version
+    assert await usage_of(log, party="channel other") == []
+    target = ("--target", f"127.0.0.1:{harness.process.port}")
+    args = ["usage", "--version", "2026-12-01", *target]
+    shown = await asyncio.to_thread(CliRunner().invoke, request_commands.app, args)
+    assert "channel test  channel /order/query  version 2026-12-01  2 times" in shown.output
+    await harness.sql("UPDATE oms_call_day SET day = day - 91")
+    async with harness.context.app.work("t") as work:
+        before = (NOW - timedelta(days=90)).date()
+        assert await store.forget_days(work.db, before) is False
+    assert await usage_of(log, days=90) == []
+
+
+@pytest.mark.parametrize(
+    "more", [{"days": 0}, {"days": 91}, {"page_token": "x"}, {"page_size": -1}]
+)
+async def test_a_list_of_usage_that_is_none_is_refused(log: Any, more: dict[str, Any]) -> None:
+    with pytest.raises(aio.AioRpcError) as raised:
+        await log.ListUsage(pb.ListUsageRequest(**({"days": 1} | more)))
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("calls", [{"": 1}, {"0": 0}, {"0": 2_001}])
+async def test_a_count_that_is_none_is_refused(log: Any, calls: dict[str, int]) -> None:
+    with pytest.raises(aio.AioRpcError) as raised:
+        await keep(log, counted(1, **calls))
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT

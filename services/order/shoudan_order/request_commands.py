@@ -13,11 +13,7 @@ from shoudan_order.commands import DEFAULT_TARGET, Ask, Target, run
 
 app = typer.Typer(no_args_is_help=True)
 PAGES_MAX = 1_000
-
-
-@app.callback()
-def _group() -> None:
-    """One sub-command, and room for more."""
+USAGE = ("party", "protocol", "call", "version", "count", "last_day")
 
 
 @app.command("ls")
@@ -89,3 +85,41 @@ def _line(one: Any) -> str:
         f"{beijing(one.time.ToDatetime(UTC))}  {one.method} {one.path}  {one.http_status}{error}"
         f"  {one.took_ms} ms  {one.remote_ip}{known}\n    {one.request_id}  {params}"
     )
+
+
+@app.command()
+def usage(
+    party: Annotated[str, typer.Argument(help="Such as `channel ACME`; all when absent.")] = "",
+    days: Annotated[int, typer.Option(help="Of the last so many days.", min=1, max=90)] = 30,
+    version: Annotated[str, typer.Option(help="Only calls answered in this version.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Who still calls what, in which version, and when last."""
+    found = [
+        one
+        for one in run(target, lambda ask: _usage(ask, party, days))
+        if version in {"", one.version}
+    ]
+    for one in found:
+        facts = {name: getattr(one, name) for name in USAGE}
+        line = f"{one.party}  {one.protocol} {one.call}  version {one.version}"
+        line += f"  {one.count} times, last {one.last_day}"
+        typer.echo(json.dumps(facts, ensure_ascii=False) if as_json else line)
+    if not found and not as_json:
+        typer.echo("no such call was counted")
+
+
+async def _usage(ask: Ask, party: str, days: int) -> list[Any]:
+    """All pages, at most PAGES_MAX."""
+    from shoudan.order.v1 import request_log_service_pb2 as pb
+
+    request = pb.ListUsageRequest(party=party, days=days, page_size=1_000)
+    found: list[Any] = []
+    for _ in range(PAGES_MAX):
+        page = await ask("RequestLog", "ListUsage", request)
+        found += page.usage
+        request.page_token = page.next_page_token
+        if not request.page_token:
+            break
+    return found

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 import msgspec
 
 from shoudan_kit import log
+from shoudan_kit.clock import BEIJING
 from shoudan_order.context import Context
 from shoudan_order.store import request_log as store
-from shoudan_order.store.request_log import Block
+from shoudan_order.store.request_log import Block, Call, Usage
 
 _log = log.get_logger("request_log")
 
@@ -23,6 +25,7 @@ BLOCKS_MAX: Final = 50  # read for one page
 SPAN_MS: Final = 600_000
 DATA_BYTES_MAX: Final = 2**24  # of one block, unpacked
 FORGET_S: Final = 60
+USAGE_DAYS: Final = 90
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -75,11 +78,33 @@ class Page(msgspec.Struct, frozen=True):
     lost_count: int
 
 
-async def keep(context: Context, blocks: Sequence[Block]) -> None:
-    """Store blocks; repeats change nothing."""
+async def keep(
+    context: Context, blocks: Sequence[Block], calls: Mapping[tuple[str, int], Mapping[Call, int]]
+) -> None:
+    """Store blocks, and count the calls in those that are new; repeats change nothing."""
     distinct = {(one.party, one.block_no): one for one in blocks}
     async with context.app.work("request_log.keep") as work:
-        await store.insert_blocks(work.db, list(distinct.values()))
+        new = await store.insert_blocks(work.db, list(distinct.values()))
+        counts: Counter[tuple[str, date, Call]] = Counter()
+        for party, block_no in new:
+            day = _day(datetime.fromtimestamp((block_no >> SHIFT) / 1000, UTC))
+            for call, count in calls.get((party, block_no), {}).items():
+                counts[party, day, call] += count
+        if counts:
+            await store.count_calls(work.db, counts)
+
+
+def _day(moment: datetime) -> date:
+    return moment.astimezone(BEIJING).date()
+
+
+async def usage(
+    context: Context, party: str, days: int, after: tuple[str, str, str, str], most: int
+) -> list[Usage]:
+    """A page of who called what in the last days, today among them."""
+    first = _day(context.app.clock.now()) - timedelta(days=days - 1)
+    async with context.app.db.connect() as db:
+        return await store.usage(db, party, first, after, most)
 
 
 async def page(context: Context, wanted: Wanted) -> Page:
@@ -128,5 +153,7 @@ async def forget_forever(context: Context) -> None:
     while True:
         async with context.app.work("request_log.forget") as work:
             more = await store.forget(work.db, context.settings.request_log_keep_days)
+            last = _day(context.app.clock.now()) - timedelta(days=USAGE_DAYS)
+            more = await store.forget_days(work.db, last) or more
         if not more:
             await asyncio.sleep(FORGET_S)

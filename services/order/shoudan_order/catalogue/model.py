@@ -54,6 +54,7 @@ class DownChannel:
     shelf_url: str = ""
     shelf_events: tuple[str, ...] = ()
     notice_url: str = ""
+    api_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

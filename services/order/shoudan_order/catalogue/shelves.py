@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from shoudan_order.store import shelves as store
 from shoudan_signing import goofish
 
 # Kinds whose change may alter what can be delivered of any product of a line and carrier.
+_VERSION: Final = re.compile(r"0|[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 URL_CHARS_MAX: Final = 512
 EVENTS: Final = frozenset({"price", "stock", "shelf"})
 SUPPLY: Final = ("up_channels", "up_shelves", "up_products")
@@ -150,6 +152,8 @@ def problems(row: Any) -> Iterator[str]:
     for name in ("shelf_url", "notice_url"):
         if (url := getattr(row, name)) and not is_url(url):
             yield f"{name} is not an http or https URL"
+    if row.api_version and _VERSION.fullmatch(row.api_version) is None:
+        yield "api_version is not 0 or a day such as 2026-12-01"
     if len(row.shelf_events) != len(set(row.shelf_events) & EVENTS):
         yield "shelf_events is not price, stock or shelf, each once"
 

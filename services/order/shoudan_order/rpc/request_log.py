@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -14,13 +15,19 @@ from shoudan_order import request_log
 from shoudan_order.context import Context
 from shoudan_order.refusals import FieldInvalid
 from shoudan_order.request_log import Request, Wanted
-from shoudan_order.rpc.messages import KEY_CHARS_MAX, text_problem
-from shoudan_order.store.request_log import Block
+from shoudan_order.rpc.messages import KEY_CHARS_MAX, filled, text_problem
+from shoudan_order.store.request_log import Block, Call
 
 BLOCKS_MAX: Final = 1_000
 RECORDS_MAX: Final = 2_000
 DATA_BYTES_MAX: Final = 2**20
 PARTY_CHARS_MAX: Final = 80
+CALLS_MAX: Final = 500
+CALL_CHARS_MAX: Final = 128
+USAGE_DEFAULT: Final = 500
+USAGE_MAX: Final = 1_000
+USAGE_TOKEN_CHARS_MAX: Final = 4 * CALL_CHARS_MAX
+PLACE_PARTS: Final = 4
 PAGE_DEFAULT: Final = 100
 PAGE_MAX: Final = 500
 TOKEN_CHARS_MAX: Final = 32
@@ -47,7 +54,8 @@ class RequestLogServicer(grpc_pb.RequestLogServiceServicer):
             raise FieldInvalid("blocks", f"more than {BLOCKS_MAX}")
         blocks = [_block(one) for one in request.blocks]
         if blocks:
-            await request_log.keep(self._context, blocks)
+            calls = {(one.party, one.block_no): _calls(one) for one in request.blocks}
+            await request_log.keep(self._context, blocks, calls)
         return pb.StoreRequestBlocksResponse()
 
     async def ListRequests(
@@ -60,6 +68,52 @@ class RequestLogServicer(grpc_pb.RequestLogServiceServicer):
             next_page_token=f"{found.block_no}-{found.at}" if found.block_no else "",
             lost_count=found.lost_count,
         )
+
+    async def ListUsage(
+        self, request: pb.ListUsageRequest, context: RpcContext
+    ) -> pb.ListUsageResponse:
+        """By party, protocol, call and version."""
+        if problem := text_problem((("party", request.party, 0, PARTY_CHARS_MAX),), ""):
+            raise problem
+        if not 1 <= request.days <= request_log.USAGE_DAYS:
+            raise FieldInvalid("days", f"1 to {request_log.USAGE_DAYS}")
+        if request.page_size < 0:
+            raise FieldInvalid("page_size", f"0 to {USAGE_MAX}")
+        most = min(request.page_size or USAGE_DEFAULT, USAGE_MAX)
+        after = _place(request.page_token)
+        found = await request_log.usage(self._context, request.party, request.days, after, most)
+        return pb.ListUsageResponse(
+            usage=[filled(pb.Usage, one, last_day=one.last_day.isoformat()) for one in found],
+            next_page_token="\t".join(found[-1].place) if len(found) == most else "",
+        )
+
+
+def _place(token: str) -> tuple[str, str, str, str]:
+    """Behind which the page begins. Refuses FieldInvalid."""
+    if not token:
+        return "", "", "", ""
+    parts = token.split("\t")
+    if len(parts) != PLACE_PARTS or len(token) > USAGE_TOKEN_CHARS_MAX or "\0" in token:
+        raise FieldInvalid("page_token", "not given by the page before")
+    return parts[0], parts[1], parts[2], parts[3]
+
+
+def _calls(one: pb.RequestBlock) -> Counter[Call]:
+    """What was called in a block. Refuses FieldInvalid."""
+    if len(one.calls) > CALLS_MAX:
+        raise FieldInvalid("calls", f"at most {CALLS_MAX}")
+    counts: Counter[Call] = Counter()
+    for call in one.calls:
+        texts = tuple(
+            (name, getattr(call, name), 1, CALL_CHARS_MAX)
+            for name in ("protocol", "call", "version")
+        )
+        if problem := text_problem(texts, ""):
+            raise problem
+        if not 1 <= call.count <= RECORDS_MAX:
+            raise FieldInvalid("count", f"1 to {RECORDS_MAX}")
+        counts[call.protocol, call.call, call.version] += call.count
+    return counts
 
 
 def _block(one: pb.RequestBlock) -> Block:

@@ -256,6 +256,7 @@ def _channels(made: MetaData) -> None:
             comment="price, stock, shelf: of which changes; empty for all",
         ),
         words("notice_url", "where it is notified of its bills and balance; empty for nowhere"),
+        words("api_version", "version its calls are answered in; empty for the documents"),
         comment="下游渠道",
     )
     Table(

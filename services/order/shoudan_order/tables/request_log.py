@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, MetaData, Table
+from sqlalchemy import BigInteger, Column, Date, Index, LargeBinary, MetaData, Table
 
 from shoudan_kit.db.foundation import rights
 from shoudan_order.tables.columns import count, now, number, text_key
@@ -28,4 +28,17 @@ def declare(made: MetaData) -> None:
         Index("oms_request_block_create_time", "create_time"),
         comment="请求日志: what partners called, masked",
         info=rights(delete=True),
+    )
+    Table(
+        "oms_call_day",
+        made,
+        text_key("party", "whose: channel or merchant and its number"),
+        Column("day", Date, primary_key=True, comment="day of Beijing"),
+        text_key("protocol", "protocol at the gateway"),
+        text_key("call", "path of the call"),
+        text_key("version", "version it was answered in"),
+        number("count", "how often it was made"),
+        Index("oms_call_day_day", "day"),
+        comment="调用统计: what partners call, in which version, by day",
+        info=rights(update=("count",), delete=True),
     )

@@ -250,6 +250,7 @@ class DownChannel(_message.Message):
     SHELF_URL_FIELD_NUMBER: _builtins.int
     SHELF_EVENTS_FIELD_NUMBER: _builtins.int
     NOTICE_URL_FIELD_NUMBER: _builtins.int
+    API_VERSION_FIELD_NUMBER: _builtins.int
     channel_no: _builtins.str
     """Key."""
     channel_name: _builtins.str
@@ -274,6 +275,8 @@ class DownChannel(_message.Message):
     """Where it is notified of what changed on its shelves; empty for nowhere."""
     notice_url: _builtins.str
     """Where it is notified of its bills and of its balance; empty for nowhere."""
+    api_version: _builtins.str
+    """Version of the channels' protocol its calls are answered in, such as 2026-12-01; empty for 0, the documents."""
     @_builtins.property
     def allowed_networks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Networks it may call from; empty for all."""
@@ -304,10 +307,11 @@ class DownChannel(_message.Message):
         shelf_url: _builtins.str = ...,
         shelf_events: _abc.Iterable[_builtins.str] | None = ...,
         notice_url: _builtins.str = ...,
+        api_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_networks", b"allowed_networks", "auth_mode", b"auth_mode", "calls_max", b"calls_max", "card_key", b"card_key", "channel_name", b"channel_name", "channel_no", b"channel_no", "enabled", b"enabled", "ext_channel_no", b"ext_channel_no", "notice_url", b"notice_url", "notify_networks", b"notify_networks", "rate_per_s", b"rate_per_s", "secret_name", b"secret_name", "shelf_events", b"shelf_events", "shelf_url", b"shelf_url", "word_status", b"word_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_networks", b"allowed_networks", "api_version", b"api_version", "auth_mode", b"auth_mode", "calls_max", b"calls_max", "card_key", b"card_key", "channel_name", b"channel_name", "channel_no", b"channel_no", "enabled", b"enabled", "ext_channel_no", b"ext_channel_no", "notice_url", b"notice_url", "notify_networks", b"notify_networks", "rate_per_s", b"rate_per_s", "secret_name", b"secret_name", "shelf_events", b"shelf_events", "shelf_url", b"shelf_url", "word_status", b"word_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,7 +27,7 @@ from shoudan.core.v1 import callers_pb2 as shoudan_dot_core_dot_v1_dot_callers__
 from shoudan.core.v1 import shards_pb2 as shoudan_dot_core_dot_v1_dot_shards__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*shoudan/order/v1/request_log_service.proto\x12\x10shoudan.order.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dshoudan/core/v1/callers.proto\x1a\x1cshoudan/core/v1/shards.proto\"g\n\x0cRequestBlock\x12\r\n\x05party\x18\x01 \x01(\t\x12\x10\n\x08\x62lock_no\x18\x02 \x01(\x03\x12\x14\n\x0crecord_count\x18\x03 \x01(\x05\x12\x12\n\nlost_count\x18\x04 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\"K\n\x19StoreRequestBlocksRequest\x12.\n\x06\x62locks\x18\x01 \x03(\x0b\x32\x1e.shoudan.order.v1.RequestBlock\"\x1c\n\x1aStoreRequestBlocksResponse\"\xcd\x01\n\x13ListRequestsRequest\x12\r\n\x05party\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x08\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\"\xb6\x02\n\rLoggedRequest\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x0c\n\x04path\x18\x04 \x01(\t\x12\x13\n\x0bhttp_status\x18\x05 \x01(\x05\x12\x12\n\nerror_code\x18\x06 \x01(\t\x12\x0f\n\x07took_ms\x18\x07 \x01(\x05\x12\x11\n\tremote_ip\x18\x08 \x01(\t\x12\x10\n\x08\x61\x64mitted\x18\t \x01(\x08\x12;\n\x06params\x18\n \x03(\x0b\x32+.shoudan.order.v1.LoggedRequest.ParamsEntry\x1a-\n\x0bParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"v\n\x14ListRequestsResponse\x12\x31\n\x08requests\x18\x01 \x03(\x0b\x32\x1f.shoudan.order.v1.LoggedRequest\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\nlost_count\x18\x03 \x01(\x03\x32\x96\x02\n\x11RequestLogService\x12\x84\x01\n\x12StoreRequestBlocks\x12+.shoudan.order.v1.StoreRequestBlocksRequest\x1a,.shoudan.order.v1.StoreRequestBlocksResponse\"\x13\xf2\xb5\x18\t\n\x07gateway\xfa\xb5\x18\x02\x08\x01\x12z\n\x0cListRequests\x12%.shoudan.order.v1.ListRequestsRequest\x1a&.shoudan.order.v1.ListRequestsResponse\"\x1b\xf2\xb5\x18\x11\n\x07gateway\x12\x06viewer\xfa\xb5\x18\x02\x08\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*shoudan/order/v1/request_log_service.proto\x12\x10shoudan.order.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dshoudan/core/v1/callers.proto\x1a\x1cshoudan/core/v1/shards.proto\"V\n\x10ListUsageRequest\x12\r\n\x05party\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ys\x18\x02 \x01(\x05\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"h\n\x05Usage\x12\r\n\x05party\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\t\x12\x0c\n\x04\x63\x61ll\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\r\n\x05\x63ount\x18\x05 \x01(\x03\x12\x10\n\x08last_day\x18\x06 \x01(\t\"T\n\x11ListUsageResponse\x12&\n\x05usage\x18\x01 \x03(\x0b\x32\x17.shoudan.order.v1.Usage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x93\x01\n\x0cRequestBlock\x12\r\n\x05party\x18\x01 \x01(\t\x12\x10\n\x08\x62lock_no\x18\x02 \x01(\x03\x12\x14\n\x0crecord_count\x18\x03 \x01(\x05\x12\x12\n\nlost_count\x18\x04 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x12*\n\x05\x63\x61lls\x18\x06 \x03(\x0b\x32\x1b.shoudan.order.v1.CallCount\"K\n\tCallCount\x12\x10\n\x08protocol\x18\x01 \x01(\t\x12\x0c\n\x04\x63\x61ll\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\x05\"K\n\x19StoreRequestBlocksRequest\x12.\n\x06\x62locks\x18\x01 \x03(\x0b\x32\x1e.shoudan.order.v1.RequestBlock\"\x1c\n\x1aStoreRequestBlocksResponse\"\xcd\x01\n\x13ListRequestsRequest\x12\r\n\x05party\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x08\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\"\xb6\x02\n\rLoggedRequest\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x0c\n\x04path\x18\x04 \x01(\t\x12\x13\n\x0bhttp_status\x18\x05 \x01(\x05\x12\x12\n\nerror_code\x18\x06 \x01(\t\x12\x0f\n\x07took_ms\x18\x07 \x01(\x05\x12\x11\n\tremote_ip\x18\x08 \x01(\t\x12\x10\n\x08\x61\x64mitted\x18\t \x01(\x08\x12;\n\x06params\x18\n \x03(\x0b\x32+.shoudan.order.v1.LoggedRequest.ParamsEntry\x1a-\n\x0bParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"v\n\x14ListRequestsResponse\x12\x31\n\x08requests\x18\x01 \x03(\x0b\x32\x1f.shoudan.order.v1.LoggedRequest\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\nlost_count\x18\x03 \x01(\x03\x32\x80\x03\n\x11RequestLogService\x12\x84\x01\n\x12StoreRequestBlocks\x12+.shoudan.order.v1.StoreRequestBlocksRequest\x1a,.shoudan.order.v1.StoreRequestBlocksResponse\"\x13\xf2\xb5\x18\t\n\x07gateway\xfa\xb5\x18\x02\x08\x01\x12z\n\x0cListRequests\x12%.shoudan.order.v1.ListRequestsRequest\x1a&.shoudan.order.v1.ListRequestsResponse\"\x1b\xf2\xb5\x18\x11\n\x07gateway\x12\x06viewer\xfa\xb5\x18\x02\x08\x01\x12h\n\tListUsage\x12\".shoudan.order.v1.ListUsageRequest\x1a#.shoudan.order.v1.ListUsageResponse\"\x12\xf2\xb5\x18\x08\x12\x06viewer\xfa\xb5\x18\x02\x08\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,20 +40,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REQUESTLOGSERVICE'].methods_by_name['StoreRequestBlocks']._serialized_options = b'\362\265\030\t\n\007gateway\372\265\030\002\010\001'
   _globals['_REQUESTLOGSERVICE'].methods_by_name['ListRequests']._loaded_options = None
   _globals['_REQUESTLOGSERVICE'].methods_by_name['ListRequests']._serialized_options = b'\362\265\030\021\n\007gateway\022\006viewer\372\265\030\002\010\001'
-  _globals['_REQUESTBLOCK']._serialized_start=158
-  _globals['_REQUESTBLOCK']._serialized_end=261
-  _globals['_STOREREQUESTBLOCKSREQUEST']._serialized_start=263
-  _globals['_STOREREQUESTBLOCKSREQUEST']._serialized_end=338
-  _globals['_STOREREQUESTBLOCKSRESPONSE']._serialized_start=340
-  _globals['_STOREREQUESTBLOCKSRESPONSE']._serialized_end=368
-  _globals['_LISTREQUESTSREQUEST']._serialized_start=371
-  _globals['_LISTREQUESTSREQUEST']._serialized_end=576
-  _globals['_LOGGEDREQUEST']._serialized_start=579
-  _globals['_LOGGEDREQUEST']._serialized_end=889
-  _globals['_LOGGEDREQUEST_PARAMSENTRY']._serialized_start=844
-  _globals['_LOGGEDREQUEST_PARAMSENTRY']._serialized_end=889
-  _globals['_LISTREQUESTSRESPONSE']._serialized_start=891
-  _globals['_LISTREQUESTSRESPONSE']._serialized_end=1009
-  _globals['_REQUESTLOGSERVICE']._serialized_start=1012
-  _globals['_REQUESTLOGSERVICE']._serialized_end=1290
+  _globals['_REQUESTLOGSERVICE'].methods_by_name['ListUsage']._loaded_options = None
+  _globals['_REQUESTLOGSERVICE'].methods_by_name['ListUsage']._serialized_options = b'\362\265\030\010\022\006viewer\372\265\030\002\010\001'
+  _globals['_LISTUSAGEREQUEST']._serialized_start=158
+  _globals['_LISTUSAGEREQUEST']._serialized_end=244
+  _globals['_USAGE']._serialized_start=246
+  _globals['_USAGE']._serialized_end=350
+  _globals['_LISTUSAGERESPONSE']._serialized_start=352
+  _globals['_LISTUSAGERESPONSE']._serialized_end=436
+  _globals['_REQUESTBLOCK']._serialized_start=439
+  _globals['_REQUESTBLOCK']._serialized_end=586
+  _globals['_CALLCOUNT']._serialized_start=588
+  _globals['_CALLCOUNT']._serialized_end=663
+  _globals['_STOREREQUESTBLOCKSREQUEST']._serialized_start=665
+  _globals['_STOREREQUESTBLOCKSREQUEST']._serialized_end=740
+  _globals['_STOREREQUESTBLOCKSRESPONSE']._serialized_start=742
+  _globals['_STOREREQUESTBLOCKSRESPONSE']._serialized_end=770
+  _globals['_LISTREQUESTSREQUEST']._serialized_start=773
+  _globals['_LISTREQUESTSREQUEST']._serialized_end=978
+  _globals['_LOGGEDREQUEST']._serialized_start=981
+  _globals['_LOGGEDREQUEST']._serialized_end=1291
+  _globals['_LOGGEDREQUEST_PARAMSENTRY']._serialized_start=1246
+  _globals['_LOGGEDREQUEST_PARAMSENTRY']._serialized_end=1291
+  _globals['_LISTREQUESTSRESPONSE']._serialized_start=1293
+  _globals['_LISTREQUESTSRESPONSE']._serialized_end=1411
+  _globals['_REQUESTLOGSERVICE']._serialized_start=1414
+  _globals['_REQUESTLOGSERVICE']._serialized_end=1798
 # @@protoc_insertion_point(module_scope)

@@ -20,6 +20,110 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class ListUsageRequest(_message.Message):
+    """ListUsageRequest names a period, and whose calls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTY_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    party: _builtins.str
+    """Whose, as in RequestBlock; empty for all."""
+    days: _builtins.int
+    """Of the last so many days, today among them: 1 to 90."""
+    page_size: _builtins.int
+    """At most 1000, 500 when 0."""
+    page_token: _builtins.str
+    """next_page_token of the page before."""
+    def __init__(
+        self,
+        *,
+        party: _builtins.str = ...,
+        days: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "page_size", b"page_size", "page_token", b"page_token", "party", b"party"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUsageRequest: _TypeAlias = ListUsageRequest  # noqa: Y015
+
+@_typing.final
+class Usage(_message.Message):
+    """Usage is how often a partner made one call in one version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTY_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    CALL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    LAST_DAY_FIELD_NUMBER: _builtins.int
+    party: _builtins.str
+    """Whose."""
+    protocol: _builtins.str
+    """Protocol."""
+    call: _builtins.str
+    """Path."""
+    version: _builtins.str
+    """Version it was answered in."""
+    count: _builtins.int
+    """How often."""
+    last_day: _builtins.str
+    """The last day, YYYY-MM-DD in Beijing."""
+    def __init__(
+        self,
+        *,
+        party: _builtins.str = ...,
+        protocol: _builtins.str = ...,
+        call: _builtins.str = ...,
+        version: _builtins.str = ...,
+        count: _builtins.int = ...,
+        last_day: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "count", b"count", "last_day", b"last_day", "party", b"party", "protocol", b"protocol", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Usage: _TypeAlias = Usage  # noqa: Y015
+
+@_typing.final
+class ListUsageResponse(_message.Message):
+    """ListUsageResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USAGE_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def usage(self) -> _containers.RepeatedCompositeFieldContainer[Global___Usage]:
+        """By party, protocol, call and version."""
+
+    def __init__(
+        self,
+        *,
+        usage: _abc.Iterable[Global___Usage] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUsageResponse: _TypeAlias = ListUsageResponse  # noqa: Y015
+
+@_typing.final
 class RequestBlock(_message.Message):
     """RequestBlock holds requests of one partner, as one gateway answered them within some seconds."""
 
@@ -30,6 +134,7 @@ class RequestBlock(_message.Message):
     RECORD_COUNT_FIELD_NUMBER: _builtins.int
     LOST_COUNT_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
     party: _builtins.str
     """Whose: "channel ACME", "merchant 2f…", "supplier ycup"; empty for callers that are none of ours."""
     block_no: _builtins.int
@@ -40,6 +145,10 @@ class RequestBlock(_message.Message):
     """Requests that this gateway has lost since its block before: of this partner, and of any as far as it does not know whose."""
     data: _builtins.bytes
     """JSON list of the requests, compressed by zlib; at most 1 MiB."""
+    @_builtins.property
+    def calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___CallCount]:
+        """What was called in it by a caller that was let in, each call once; at most 500. Absent from gateways of the release before."""
+
     def __init__(
         self,
         *,
@@ -48,14 +157,49 @@ class RequestBlock(_message.Message):
         record_count: _builtins.int = ...,
         lost_count: _builtins.int = ...,
         data: _builtins.bytes = ...,
+        calls: _abc.Iterable[Global___CallCount] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_no", b"block_no", "data", b"data", "lost_count", b"lost_count", "party", b"party", "record_count", b"record_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_no", b"block_no", "calls", b"calls", "data", b"data", "lost_count", b"lost_count", "party", b"party", "record_count", b"record_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RequestBlock: _TypeAlias = RequestBlock  # noqa: Y015
+
+@_typing.final
+class CallCount(_message.Message):
+    """CallCount is how often one call was made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    CALL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    protocol: _builtins.str
+    """Name of its protocol at the gateway, such as channel."""
+    call: _builtins.str
+    """Its path there."""
+    version: _builtins.str
+    """Version of the protocol it was answered in; 0 where there is one only."""
+    count: _builtins.int
+    """How often."""
+    def __init__(
+        self,
+        *,
+        protocol: _builtins.str = ...,
+        call: _builtins.str = ...,
+        version: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "count", b"count", "protocol", b"protocol", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallCount: _TypeAlias = CallCount  # noqa: Y015
 
 @_typing.final
 class StoreRequestBlocksRequest(_message.Message):

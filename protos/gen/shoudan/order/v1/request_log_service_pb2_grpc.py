@@ -46,6 +46,11 @@ class RequestLogServiceStub:
                 request_serializer=shoudan_dot_order_dot_v1_dot_request__log__service__pb2.ListRequestsRequest.SerializeToString,
                 response_deserializer=shoudan_dot_order_dot_v1_dot_request__log__service__pb2.ListRequestsResponse.FromString,
                 _registered_method=True)
+        self.ListUsage = channel.unary_unary(
+                '/shoudan.order.v1.RequestLogService/ListUsage',
+                request_serializer=shoudan_dot_order_dot_v1_dot_request__log__service__pb2.ListUsageRequest.SerializeToString,
+                response_deserializer=shoudan_dot_order_dot_v1_dot_request__log__service__pb2.ListUsageResponse.FromString,
+                _registered_method=True)
 
 
 class RequestLogServiceServicer:
@@ -68,6 +73,13 @@ class RequestLogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListUsage(self, request, context):
+        """ListUsage says who calls what, in which version: sums of days, kept for 90. Errors: FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RequestLogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -80,6 +92,11 @@ def add_RequestLogServiceServicer_to_server(servicer, server):
                     servicer.ListRequests,
                     request_deserializer=shoudan_dot_order_dot_v1_dot_request__log__service__pb2.ListRequestsRequest.FromString,
                     response_serializer=shoudan_dot_order_dot_v1_dot_request__log__service__pb2.ListRequestsResponse.SerializeToString,
+            ),
+            'ListUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUsage,
+                    request_deserializer=shoudan_dot_order_dot_v1_dot_request__log__service__pb2.ListUsageRequest.FromString,
+                    response_serializer=shoudan_dot_order_dot_v1_dot_request__log__service__pb2.ListUsageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -138,6 +155,33 @@ class RequestLogService:
             '/shoudan.order.v1.RequestLogService/ListRequests',
             shoudan_dot_order_dot_v1_dot_request__log__service__pb2.ListRequestsRequest.SerializeToString,
             shoudan_dot_order_dot_v1_dot_request__log__service__pb2.ListRequestsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.order.v1.RequestLogService/ListUsage',
+            shoudan_dot_order_dot_v1_dot_request__log__service__pb2.ListUsageRequest.SerializeToString,
+            shoudan_dot_order_dot_v1_dot_request__log__service__pb2.ListUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

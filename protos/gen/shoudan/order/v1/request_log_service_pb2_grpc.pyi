@@ -24,6 +24,8 @@ class RequestLogServiceStub:
     """ListRequests pages through the requests of a partner in a period, in the order of their blocks, which is that of time but for some seconds.
     Errors: FIELD_INVALID.
     """
+    ListUsage: _aio.UnaryUnaryMultiCallable[_request_log_service_pb2.ListUsageRequest, _request_log_service_pb2.ListUsageResponse]
+    """ListUsage says who calls what, in which version: sums of days, kept for 90. Errors: FIELD_INVALID."""
 
 class RequestLogServiceServicer(metaclass=_abc_1.ABCMeta):
     """RequestLogService keeps what partners called for 28 days, refused calls too, so that they and we can look it up. Gateways store it in blocks: many
@@ -47,5 +49,13 @@ class RequestLogServiceServicer(metaclass=_abc_1.ABCMeta):
         """ListRequests pages through the requests of a partner in a period, in the order of their blocks, which is that of time but for some seconds.
         Errors: FIELD_INVALID.
         """
+
+    @_abc_1.abstractmethod
+    def ListUsage(
+        self,
+        request: _request_log_service_pb2.ListUsageRequest,
+        context: _aio.ServicerContext[_request_log_service_pb2.ListUsageRequest, _abc.Awaitable[_request_log_service_pb2.ListUsageResponse]],
+    ) -> _abc.Awaitable[_request_log_service_pb2.ListUsageResponse]:
+        """ListUsage says who calls what, in which version: sums of days, kept for 90. Errors: FIELD_INVALID."""
 
 def add_RequestLogServiceServicer_to_server(servicer: RequestLogServiceServicer, server: _aio.Server) -> None: ...

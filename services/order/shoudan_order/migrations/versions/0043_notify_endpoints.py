@@ -37,7 +37,7 @@ def upgrade() -> None:
         ),
         column("status", SMALL, "状态: 0 yes 1 no", default="0"),
         column("create_time", TIME, "创建时间", default="shoudan_now()"),
-        check("oms_notify_endpoint_status_check", "status IN (0, 1)"),
+        check("oms_notify_endpoint_status", "status IN (0, 1)"),
         refers(
             "oms_notify_endpoint_channel_no_fkey", ["channel_no"], ["oms_down_channel.channel_no"]
         ),
@@ -60,7 +60,7 @@ def upgrade() -> None:
         column("create_time", TIME, "创建时间", default="shoudan_now()"),
         column("end_time", TIME, "when it was acknowledged", null=True),
         column("given_up", BOOL, "tries_max reached, or skipped", default="false"),
-        check("oms_endpoint_notify_open_check", "NOT given_up OR end_time IS NULL"),
+        check("oms_endpoint_notify_open", "NOT given_up OR end_time IS NULL"),
         unique("oms_endpoint_notify_endpoint_no_event_key_key", "endpoint_no", "event_key"),
         key=["notify_id"],
         comment="通知端点的通知: what endpoints are sent",
@@ -93,7 +93,7 @@ def upgrade() -> None:
             default="0",
         ),
         column("alert_time", TIME, "when that was", null=True),
-        check("oms_endpoint_health_state_check", "state IN (0, 10, 90)"),
+        check("oms_endpoint_health_state", "state IN (0, 10, 90)"),
         key=["endpoint_no"],
         comment="通知端点状态: how endpoints do",
     )
