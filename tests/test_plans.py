@@ -131,6 +131,7 @@ PASSED = {
     "shoudan_order.store.catalogue._FORGET": "what the last change left over is deleted",
     "shoudan_order.store.catalogue._SINCE": "all that came since is wanted, up to a bound",
     "shoudan_order.store.endpoints._FORGET": "what is over is deleted",
+    "shoudan_order.store.request_log._FORGET_DAYS": "what is over is deleted",
     "shoudan_order.store.nonces._FORGET": "what is over is deleted",
     "shoudan_order.store.routes._FORGET": "what is over is deleted",
     "shoudan_order.store.risk._FORGET": "what is over is deleted",

@@ -330,6 +330,7 @@ VALID: dict[str, Correct] = {
         ("ChannelService/ListChannelOrders", "ChannelService/ListChannelRefunds"), _period_of_list
     ),
     "RequestLogService/ListRequests": _requests_of_party,
+    "RequestLogService/ListUsage": lambda m: (setattr(m, "days", 1), setattr(m, "page_token", "")),
     "CatalogueService/ImportSegments": _segments,
     "CatalogueService/ListProducts": _listed,
     "SetupService/ApplySetup": _setup,

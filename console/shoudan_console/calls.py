@@ -12,7 +12,9 @@ from shoudan.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceStub, S
 from shoudan.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from shoudan.order.v1.audit_service_pb2_grpc import AuditServiceStub
 from shoudan.order.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
+from shoudan.order.v1.endpoint_service_pb2_grpc import EndpointServiceStub
 from shoudan.order.v1.order_service_pb2_grpc import OrderServiceStub
+from shoudan.order.v1.request_log_service_pb2_grpc import RequestLogServiceStub
 from shoudan.pay.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from shoudan_console.backend import Rpc
 
@@ -29,6 +31,9 @@ _DELIVERY: Final = ("delivery", DeliveryServiceStub, "delivery.v1.DeliveryServic
 _IDENTITY: Final = ("identity", IdentityServiceStub, "identity.v1.IdentityService")
 _CATALOGUE: Final = ("order", CatalogueServiceStub, "order.v1.CatalogueService")
 
+_ENDPOINT: Final = ("order", EndpointServiceStub, "order.v1.EndpointService")
+_REQUEST_LOG: Final = ("order", RequestLogServiceStub, "order.v1.RequestLogService")
+
 LIST_ORDERS: Final = _of(*_ORDER, "ListOrders")
 GET_ORDER: Final = _of(*_ORDER, "GetOrder")
 GET_LIFECYCLE: Final = _of(*_ORDER, "GetLifecycle")
@@ -36,6 +41,8 @@ REPORT: Final = _of(*_AUDIT, "Report")
 LIST_DEAD_NOTIFIES: Final = _of(*_AUDIT, "ListDeadNotifies")
 RESEND_NOTIFIES: Final = _of(*_AUDIT, "ResendNotifies")
 GET_CATALOGUE: Final = _of(*_CATALOGUE, "GetCatalogue")
+LIST_ENDPOINTS: Final = _of(*_ENDPOINT, "ListEndpoints")
+LIST_USAGE: Final = _of(*_REQUEST_LOG, "ListUsage")
 LIST_ACCOUNTS: Final = _of(*_LEDGER, "ListAccounts")
 GET_ACCOUNT: Final = _of(*_LEDGER, "GetAccount")
 GET_BALANCE: Final = _of(*_LEDGER, "GetBalance")

@@ -8,7 +8,10 @@ import re
 
 import pytest
 
+from shoudan.order.v1 import catalogue_service_pb2 as catalogue_pb
+from shoudan.order.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from tests.console.harness import Browser, Desk
+from tests.poll import eventually
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -70,7 +73,28 @@ async def test_a_partner_is_shown_whole(desk: Desk, language: str, word: str) ->
     assert "¥" in page.text
     assert word in page.text
     assert "/catalogue/products?shelf=1" in page.text
+    assert ("Only the notify_url" if language == "en" else "只有每笔订单的 notify_url") in page.text
     assert (await browser.get("/partners/none")).status == 404
+
+
+async def test_a_partner_s_endpoints_and_what_it_called_are_shown(desk: Desk) -> None:
+    browser = await desk.logged_in("endpoints", "viewer")
+    endpoint = catalogue_pb.NotifyEndpoint(
+        endpoint_no="yc-1", channel_no="ycdown", url="http://127.0.0.1:1/hook"
+    )
+    apply = catalogue_pb.ApplyCatalogueRequest(
+        catalogue=catalogue_pb.Catalogue(notify_endpoints=[endpoint]), by="t"
+    )
+    await desk.clients.call("order", CatalogueServiceStub, "ApplyCatalogue", apply)
+    page = await browser.get("/partners/ycdown")
+    for shown in ("yc-1", "Disabled", "http://127.0.0.1:1/hook", "0/20"):
+        assert shown in page.text
+    await desk.partner.order()
+
+    async def counted() -> bool:
+        return "/order/request" in (await browser.get("/partners/test")).text
+
+    await eventually(counted, 60)
 
 
 async def test_a_key_is_made_once_shown_once_and_revoked(desk: Desk) -> None:

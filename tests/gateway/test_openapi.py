@@ -183,7 +183,7 @@ async def test_the_headers_of_an_answer_are_those_of_the_document(open_gateway: 
     url = f"{front.url}/order/query?channel_no=test&request_no=nope"
     async with front.http.get(url) as answer:
         sent = {name for name in documented if name in answer.headers}
-    assert sent == {"X-Request-Id", "X-Error-Code", "X-Error-Advice"}
+    assert sent == {"X-Request-Id", "X-Error-Code", "X-Error-Advice", "Shoudan-Version"}
     async with front.http.get(front.internal_url + "/openapi.json") as answer:
         inner = await answer.json()
     assert not {"servers", "webhooks"} & set(inner)

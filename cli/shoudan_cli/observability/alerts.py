@@ -178,6 +178,22 @@ ALERTS: Final = (
         ),
     ),
     Alert(
+        "EndpointOff",
+        'sum(increase(shoudan_endpoint_alerts_total{what="off"}[1h])) > 0',
+        1,
+        "message",
+        "An endpoint of a channel was switched off: it has not acknowledged for long.",
+        (('shoudan_endpoint_alerts_total{what="off"}', "0+1x60"),),
+    ),
+    Alert(
+        "EndpointFailing",
+        'sum(increase(shoudan_endpoint_alerts_total{what="alert"}[1h])) > 0',
+        1,
+        "message",
+        "An endpoint of a channel reached 50, 70, 90 or 100 % of the failures that switch it off.",
+        (('shoudan_endpoint_alerts_total{what="alert"}', "0+1x60"),),
+    ),
+    Alert(
         "TasksDead",
         "max by (service, kind) (shoudan_tasks_dead) > 0",
         5,

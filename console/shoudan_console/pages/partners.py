@@ -16,6 +16,8 @@ from shoudan.core.v1.credential_service_pb2_grpc import CredentialServiceStub
 from shoudan.core.v1.operations_service_pb2_grpc import OperationsServiceStub
 from shoudan.order.v1 import audit_service_pb2 as audit_pb
 from shoudan.order.v1 import catalogue_service_pb2 as pb
+from shoudan.order.v1 import endpoint_service_pb2 as endpoint_pb
+from shoudan.order.v1 import request_log_service_pb2 as log_pb
 from shoudan.pay.v1 import ledger_service_pb2 as ledger_pb
 from shoudan_console import calls
 from shoudan_console.backend import Rpc
@@ -36,6 +38,12 @@ STATES: Final = {
     20: (_("Replaced, still good"), "warn"),
     90: (_("Revoked"), "bad"),
     91: (_("Expired"), "idle"),
+}
+USAGE_DAYS: Final = 30
+ENDPOINT_STATES: Final = {
+    0: (_("In force"), "good"),
+    10: (_("Paused"), "warn"),
+    90: (_("Switched off"), "bad"),
 }
 KINDS: Final[dict[str, str]] = {
     "channel": _("Signs its calls"),
@@ -154,6 +162,8 @@ async def show(visit: Visit, problem: str = "", secret: str = "") -> Response:
         money=_money(visit, number),
         resting=_resting(visit, number),
         dead=visit.ask(calls.LIST_DEAD_NOTIFIES, request),
+        endpoints=_endpoints(visit, number),
+        usage=_usage(visit, number),
     )
     return visit.render(
         "partner.html",
@@ -193,6 +203,25 @@ def _key(each: Any, word: str) -> Key:
         each.created_by,
         each.status in {10, 20},
     )
+
+
+async def _endpoints(visit: Visit, number: str) -> Sequence[tuple[Any, Status]]:
+    """Where it is sent what happens, and how that goes."""
+    request = endpoint_pb.ListEndpointsRequest(channel_no=number)
+    found = (await visit.ask(calls.LIST_ENDPOINTS, request)).endpoints
+    return [(each, _sent_to(each)) for each in found]
+
+
+def _sent_to(each: Any) -> Status:
+    if not each.enabled:
+        return Status(_("Disabled"), "idle", each.state)
+    return Status(*ENDPOINT_STATES.get(each.state, (str(each.state), "idle")), each.state)
+
+
+async def _usage(visit: Visit, number: str) -> Sequence[Any]:
+    """What it called lately, in which version."""
+    request = log_pb.ListUsageRequest(party=f"channel {number}", days=USAGE_DAYS)
+    return (await visit.ask(calls.LIST_USAGE, request)).usage
 
 
 async def _money(visit: Visit, number: str) -> Sequence[Any]:

@@ -90,6 +90,8 @@ class EndpointNotices:
 
     def __init__(self, context: Context) -> None:
         self.context = context
+        for what in ("alert", "off", "recovered"):  # a counter that begins at 1 shows no increase
+            ALERTS_TOTAL(what).inc(0)
         self._record: Coalescer[Attempt, None] = Coalescer(
             self._record_batch,
             name="endpoint.record",

@@ -48,7 +48,7 @@ READS: Final = {
     "ListQuarantined", "ListRecords", "ListRequests",
     "ListResources", "ListResting", "ListRules", "ListSealed",
     "ListSessions", "ListShelfNotifies", "ListStock", "ListSuppliers", "ListTasks", "ListTradeDays",
-    "ListTrades", "QueryDeliveries", "QueryOrders",
+    "ListTrades", "ListUsage", "QueryDeliveries", "QueryOrders",
     "QueryRefunds",
     "GetSpending", "ListAlerts", "ListSent", "ListTargets", "ListReopenings",
     "GetEvidence", "GetException", "GetRun", "GetStatement", "ListDisputes", "ListExceptions", "ListRuns",

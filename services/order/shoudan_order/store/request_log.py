@@ -68,7 +68,7 @@ ON CONFLICT (party, day, protocol, call, version) DO UPDATE SET count = d.count 
 _SUMS: Final = """
 SELECT party, protocol, call, version, CAST(sum(count) AS bigint) AS count, max(day) AS last_day
 FROM oms_call_day
-WHERE day >= :first AND {which} (party, protocol, call, version) > (:after_party, :protocol, :call, :version)
+WHERE day >= CAST(:first AS date) AND {which} (party, protocol, call, version) > (:after_party, :protocol, :call, :version)
 GROUP BY party, protocol, call, version ORDER BY party, protocol, call, version LIMIT :most
 """
 _USAGE = statement(_SUMS.format(which=""))
@@ -76,7 +76,7 @@ _USAGE_OF = statement(_SUMS.format(which="party = :party AND"))
 _FORGET_DAYS = statement(f"""
 DELETE FROM oms_call_day WHERE (party, day, protocol, call, version) IN (
     SELECT party, day, protocol, call, version FROM oms_call_day
-    WHERE day < :before ORDER BY day LIMIT {FORGET_DAYS_MAX})
+    WHERE day < CAST(:before AS date) ORDER BY day LIMIT {FORGET_DAYS_MAX})
 RETURNING 1
 """)
 
