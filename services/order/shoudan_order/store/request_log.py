@@ -68,7 +68,8 @@ ON CONFLICT (party, day, protocol, call, version) DO UPDATE SET count = d.count 
 _SUMS: Final = """
 SELECT party, protocol, call, version, CAST(sum(count) AS bigint) AS count, max(day) AS last_day
 FROM oms_call_day
-WHERE day >= CAST(:first AS date) AND {which} (party, protocol, call, version) > (:after_party, :protocol, :call, :version)
+WHERE day >= CAST(:since AS date) AND {which}
+    (party, protocol, call, version) > (:after_party, :protocol, :call, :version)
 GROUP BY party, protocol, call, version ORDER BY party, protocol, call, version LIMIT :most
 """
 _USAGE = statement(_SUMS.format(which=""))
@@ -121,7 +122,7 @@ async def usage(
     """A page of who called what since a day: of one party, or of all."""
     after_party, protocol, call, version = after
     binds = {
-        "first": first,
+        "since": first,
         "after_party": after_party,
         "protocol": protocol,
         "call": call,
