@@ -104,17 +104,10 @@ def own_list(path: str, **more: str) -> Ask:
     async def ask(two: Parties, whose: str, method: str) -> Answer:
         status, headers, text = await two.channel(method, path, **more)
         assert (status, f'"channel_no":"{OWN}"' in text) == (200, True), text
+        text = text.replace(f'"{two.id_of("endpoint", OWN)}"', '"its endpoint"')
         return status, headers, text.replace(f'"{OWN}"', '"caller"')
 
     return ask
-
-
-async def endpoints_listed(two: Parties, whose: str, method: str) -> Answer:
-    """The caller's own endpoints, whose number here is the name of an object, too."""
-    own = two.id_of("endpoint", OWN)
-    status, headers, text = await own_list("/notify/endpoint/list")(two, whose, method)
-    assert f'"endpoint_no":"{own}"' in text
-    return status, headers, text.replace(f'"{own}"', '"endpoint"')
 
 
 def own_bill(path: str) -> Ask:
@@ -349,7 +342,7 @@ ROWS: dict[str, Row] = {
     "/bill/file/{token}/{file}": row(bill_file, closed="the link is the proof"),
     "/request/list": row(own_list("/request/list", **EMPTY_PERIOD), closed=OWN_LIST),
     "/order/cancel": row(of_order("/order/cancel")),
-    "/notify/endpoint/list": row(endpoints_listed, closed=OWN_LIST),
+    "/notify/endpoint/list": row(own_list("/notify/endpoint/list"), closed=OWN_LIST),
     "/notify/endpoint/notifies": row(of_endpoint("/notify/endpoint/notifies")),
     "/notify/endpoint/pause": row(of_endpoint("/notify/endpoint/pause", paused="1")),
     "/notify/endpoint/resend": row(of_endpoint("/notify/endpoint/resend")),
