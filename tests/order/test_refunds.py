@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from shoudan.order.v1 import order_service_pb2 as pb
 from tests.order.harness import YUAN, OrderHarness, catalogue_pb, down_product, up_product
@@ -233,3 +235,45 @@ async def test_a_split_order_is_refunded_whole_or_not_at_all(harness: OrderHarne
     assert answer.refusal.reason == "ERROR_REASON_PARTIAL_REFUND_REFUSED"
     assert (await ask(harness, order, "f2", 2)).HasField("refund")
     await ends(harness, order, "f2", 0)
+
+
+async def test_refunds_are_listed_newest_first_by_channel_status_and_time(
+    harness: OrderHarness,
+) -> None:
+    numbers: list[int] = []
+    for _ in range(3):
+        order = await delivered(harness)
+        no = f"f{len(numbers)}"
+        numbers.append((await ask(harness, order, no, kind=MANDATORY)).refund.refund_id)
+        await ends(harness, order, no, 0)
+
+    async def listed(**given: Any) -> list[int]:
+        found: list[int] = []
+        request = pb.ListRefundsRequest(**given)
+        while True:
+            page = await harness.orders.ListRefunds(request)
+            assert len(page.refunds) <= (request.page_size or 100)
+            found += [one.refund_id for one in page.refunds]
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
+
+    newest = numbers[::-1]
+    assert await listed() == newest
+    assert await listed(page_size=2) == newest
+    assert await listed(channel_no="test", statuses=[pb.REFUND_STATUS_SUCCEEDED]) == newest
+    assert await listed(statuses=[pb.REFUND_STATUS_FAILED]) == []
+    assert await listed(channel_no="other") == []
+    middle = Timestamp()
+    (refund,) = [
+        one
+        for one in (await harness.orders.ListRefunds(pb.ListRefundsRequest())).refunds
+        if one.refund_id == numbers[1]
+    ]
+    middle.CopyFrom(refund.create_time)
+    assert await listed(start_time=middle) == newest[:2]
+    assert await listed(end_time=middle) == newest[2:]
+    assert refund.request.refund_no == "f1"
+    assert refund.refund_sell_amount_micros == 180 * YUAN
+    with pytest.raises(grpc.RpcError, match="page_token"):
+        await listed(page_token="x")

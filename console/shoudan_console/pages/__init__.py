@@ -27,6 +27,7 @@ from shoudan_console.pages import (
     payserver,
     preferences,
     proposals,
+    refunds,
     search,
     services,
     suppliers,
@@ -38,6 +39,7 @@ _MODULES: Final = (
     overview,
     orders,
     order,
+    refunds,
     work,
     notifies,
     suppliers,
@@ -67,6 +69,7 @@ PAGES: Final[tuple[Page, ...]] = tuple(page for module in _MODULES for page in m
 NAVIGATION: Final[tuple[Entry, ...]] = (
     *overview.NAVIGATION,
     *orders.NAVIGATION,
+    *refunds.NAVIGATION,
     *work.NAVIGATION,
     *partners.NAVIGATION,
     *notifies.NAVIGATION,

@@ -62,6 +62,12 @@ async def orders(context: Context, wanted: store.OrderFilter) -> tuple[list[stor
         return await store.view_orders(db, wanted)
 
 
+async def refunds(context: Context, wanted: store.RefundFilter) -> tuple[list[store.Values], str]:
+    """Refunds, newest first, and the token of the next page."""
+    async with context.app.db.connect() as db:
+        return await store.view_refunds(db, wanted)
+
+
 async def audits(
     context: Context, statuses: Sequence[int], order_id: int, after: int, size: int
 ) -> tuple[list[audit_store.Audit], str]:

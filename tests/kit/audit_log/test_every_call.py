@@ -45,7 +45,7 @@ READS: Final = {
     "ListEndpoints", "ListEntries", "ListHolds",
     "ListIncidents", "ListMissingCards",
     "ListNotices", "ListOpenWork", "ListOperators", "ListOrders", "ListPackageRecords", "ListProposals",
-    "ListQuarantined", "ListRecords", "ListRequests",
+    "ListQuarantined", "ListRecords", "ListRefunds", "ListRequests",
     "ListResources", "ListResting", "ListRules", "ListSealed",
     "ListSessions", "ListShelfNotifies", "ListStock", "ListSuppliers", "ListTasks", "ListTradeDays",
     "ListTrades", "ListUsage", "QueryDeliveries", "QueryOrders",

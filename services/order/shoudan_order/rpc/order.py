@@ -23,7 +23,7 @@ from shoudan_order.rpc import refunds
 from shoudan_order.rpc.messages import KEY_CHARS_MAX, NUM_MAX, call_nonce, filled, text_problem
 from shoudan_order.states import YesNo
 from shoudan_order.store.rows import OrderSummary
-from shoudan_order.store.views import OrderFilter, OrderView
+from shoudan_order.store.views import OrderFilter, OrderView, RefundFilter
 
 ITEMS_MAX: Final = 1_000
 CODE_CHARS_MAX: Final = 8
@@ -179,6 +179,23 @@ class OrderServicer(grpc_pb.OrderServiceServicer):
         )
         found, token = await views.orders(self._context, wanted)
         return pb.ListOrdersResponse(orders=[whole(v) for v in found], next_page_token=token)
+
+    async def ListRefunds(
+        self, request: pb.ListRefundsRequest, context: RpcContext
+    ) -> pb.ListRefundsResponse:
+        """Newest first."""
+        wanted = RefundFilter(
+            channel_no=request.channel_no,
+            statuses=tuple(request.statuses),
+            start=request.start_time.ToDatetime(UTC) if request.HasField("start_time") else None,
+            end=request.end_time.ToDatetime(UTC) if request.HasField("end_time") else None,
+            before_id=_token(request.page_token),
+            most=min(request.page_size or PAGE_DEFAULT, ITEMS_MAX),
+        )
+        found, token = await views.refunds(self._context, wanted)
+        return pb.ListRefundsResponse(
+            refunds=[refunds.refund(row) for row in found], next_page_token=token
+        )
 
     async def GetLifecycle(
         self, request: pb.GetLifecycleRequest, context: RpcContext

@@ -31,6 +31,7 @@ _EDGES: Final = {
     "open": pages.edge(_TABLE, "order_id", "end_time IS NULL"),
     "parked": pages.edge(_TABLE, "order_id", "parked_reason <> ''"),
 }
+_REFUND_EDGE: Final = pages.edge("oms_refund_info", "refund_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,18 @@ class OrderFilter:
     most: int
     account: str = ""  # how the sealed text of the account begins
     account_in_clear: tuple[str, ...] = ()  # as rows may have it that are not sealed yet
+
+
+@dataclass(frozen=True, slots=True)
+class RefundFilter:
+    """Which refunds to list; what is empty does not filter."""
+
+    channel_no: str
+    statuses: tuple[int, ...]
+    start: datetime | None
+    end: datetime | None
+    before_id: int
+    most: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +165,27 @@ def _index(wanted: OrderFilter) -> str:
     if wanted.parked:
         return "parked"
     return "open" if _open(wanted) else "all"
+
+
+async def view_refunds(db: AsyncConnection, wanted: RefundFilter) -> tuple[list[Values], str]:
+    """One page of refunds, newest first, and the token of the next."""
+    since = pages.first_id(wanted.start)
+    before = min(wanted.before_id, pages.end_id(wanted.end))
+    reached = await pages.walk_end(db, _REFUND_EDGE, before, since)
+    query = select(*REFUND.columns).where(
+        REFUND.c.refund_id < before, REFUND.c.refund_id >= reached
+    )
+    if wanted.channel_no:
+        query = query.where(REFUND.c.down_channel_no == wanted.channel_no)
+    if wanted.statuses:
+        query = query.where(REFUND.c.refund_status.in_(wanted.statuses))
+    if wanted.start is not None:
+        query = query.where(REFUND.c.create_time >= wanted.start)
+    if wanted.end is not None:
+        query = query.where(REFUND.c.create_time < wanted.end)
+    found = await _rows(db, query.order_by(REFUND.c.refund_id.desc()).limit(wanted.most))
+    numbers = [int(row["refund_id"]) for row in found]
+    return found, pages.next_token(numbers, wanted.most, reached, since)
 
 
 async def events_of(db: AsyncConnection, keys: Sequence[str], most: int) -> list[Any]:

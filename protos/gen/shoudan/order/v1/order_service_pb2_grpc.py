@@ -76,6 +76,11 @@ class OrderServiceStub:
                 request_serializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.QueryRefundsRequest.SerializeToString,
                 response_deserializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.QueryRefundsResponse.FromString,
                 _registered_method=True)
+        self.ListRefunds = channel.unary_unary(
+                '/shoudan.order.v1.OrderService/ListRefunds',
+                request_serializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.ListRefundsRequest.SerializeToString,
+                response_deserializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.ListRefundsResponse.FromString,
+                _registered_method=True)
         self.CheckOrders = channel.unary_unary(
                 '/shoudan.order.v1.OrderService/CheckOrders',
                 request_serializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.CheckOrdersRequest.SerializeToString,
@@ -154,6 +159,13 @@ class OrderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListRefunds(self, request, context):
+        """ListRefunds pages through refunds, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CheckOrders(self, request, context):
         """CheckOrders says how orders would be answered if they were made now, by the rules of CreateOrders. It writes
         nothing: no order, no price is kept. Balances are not looked at.
@@ -218,6 +230,11 @@ def add_OrderServiceServicer_to_server(servicer, server):
                     servicer.QueryRefunds,
                     request_deserializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.QueryRefundsRequest.FromString,
                     response_serializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.QueryRefundsResponse.SerializeToString,
+            ),
+            'ListRefunds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRefunds,
+                    request_deserializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.ListRefundsRequest.FromString,
+                    response_serializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.ListRefundsResponse.SerializeToString,
             ),
             'CheckOrders': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckOrders,
@@ -453,6 +470,33 @@ class OrderService:
             '/shoudan.order.v1.OrderService/QueryRefunds',
             shoudan_dot_order_dot_v1_dot_order__service__pb2.QueryRefundsRequest.SerializeToString,
             shoudan_dot_order_dot_v1_dot_order__service__pb2.QueryRefundsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRefunds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.order.v1.OrderService/ListRefunds',
+            shoudan_dot_order_dot_v1_dot_order__service__pb2.ListRefundsRequest.SerializeToString,
+            shoudan_dot_order_dot_v1_dot_order__service__pb2.ListRefundsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,6 +34,8 @@ class OrderServiceStub:
     """CreateRefunds takes general and mandatory refunds. Items are independent."""
     QueryRefunds: _aio.UnaryUnaryMultiCallable[_order_service_pb2.QueryRefundsRequest, _order_service_pb2.QueryRefundsResponse]
     """QueryRefunds tells how refunds stand."""
+    ListRefunds: _aio.UnaryUnaryMultiCallable[_order_service_pb2.ListRefundsRequest, _order_service_pb2.ListRefundsResponse]
+    """ListRefunds pages through refunds, newest first."""
     CheckOrders: _aio.UnaryUnaryMultiCallable[_order_service_pb2.CheckOrdersRequest, _order_service_pb2.CheckOrdersResponse]
     """CheckOrders says how orders would be answered if they were made now, by the rules of CreateOrders. It writes
     nothing: no order, no price is kept. Balances are not looked at.
@@ -111,6 +113,14 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_order_service_pb2.QueryRefundsRequest, _abc.Awaitable[_order_service_pb2.QueryRefundsResponse]],
     ) -> _abc.Awaitable[_order_service_pb2.QueryRefundsResponse]:
         """QueryRefunds tells how refunds stand."""
+
+    @_abc_1.abstractmethod
+    def ListRefunds(
+        self,
+        request: _order_service_pb2.ListRefundsRequest,
+        context: _aio.ServicerContext[_order_service_pb2.ListRefundsRequest, _abc.Awaitable[_order_service_pb2.ListRefundsResponse]],
+    ) -> _abc.Awaitable[_order_service_pb2.ListRefundsResponse]:
+        """ListRefunds pages through refunds, newest first."""
 
     @_abc_1.abstractmethod
     def CheckOrders(
