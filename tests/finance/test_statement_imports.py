@@ -356,7 +356,7 @@ async def test_a_process_that_is_killed_in_the_middle_of_an_import_leaves_nothin
     new_database: Callable[[str], Awaitable[DatabaseUrls]], ledger: LedgerHarness, tmp_path: Path
 ) -> None:
     urls = await new_database("finance")  # no process of another test takes its tasks
-    data = file_of(*((f"K{one}", 9_800) for one in range(12_000)))  # more than two batches
+    data = file_of(*((f"K{one}", 9_800) for one in range(12_000)))  # more than one batch
     dying = FinanceProcess(
         urls, tmp_path, "finance.statement_rows_stored:exit@2", pay_target=AWAY, order_target=AWAY
     )
