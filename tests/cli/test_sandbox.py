@@ -63,6 +63,37 @@ async def test_a_notify_is_shown_checked_and_sent_on_as_it_came(
     assert "→ 200 'success'" in shown
 
 
+async def test_an_inbox_with_a_secret_checks_each_notify_and_says_what_is_wrong(
+    tmp_path: Path,
+) -> None:
+    async with Sandbox(tmp_path / "journal") as sandbox, aiohttp.ClientSession() as http:
+        url = f"{sandbox.url}/inbox/test"
+        right = webhooks.signed([SECRET], "notify_1", _now(), BODY)
+        assert (await http.post(url, data=BODY)).status == 200  # without a secret all are taken
+        assert (await http.post(f"{url}/knobs", json={"secrets": [SECRET]})).status == 200
+        assert (await http.post(url, data=BODY, headers=right)).status == 200
+        for headers, why in (
+            ({}, "without webhook-id"),
+            (webhooks.signed(["another"], "notify_2", _now(), BODY), "fits none of 1 secrets"),
+            (webhooks.signed([SECRET], "notify_3", _now() - 900, BODY), "s off"),
+        ):
+            async with http.post(url, data=BODY, headers=headers) as refused:
+                assert (refused.status, why in await refused.text()) == (401, True)
+        inbox = await (await http.get(f"{url}?format=json")).json()
+        mistakes = [one["signature_mistake"] for one in inbox["letters"]]
+        assert mistakes[1] == ""
+        assert all(mistakes[:1] + mistakes[2:])
+        for language, words in (
+            ("zh-CN", ("签名正确", "签名错误")),
+            ("en", ("signature right", "wrong")),
+        ):
+            page = await (await http.get(url, headers={"Accept-Language": language})).text()
+            assert all(one in page for one in words)
+            assert SECRET not in page
+        many = {"secrets": ["x"] * 6}
+        assert (await http.post(f"{url}/knobs", json=many)).status == 400
+
+
 async def test_a_wrong_signature_and_an_inbox_that_is_away_are_said(
     shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,8 +27,9 @@ async def test_the_start_page_works_as_it_stands(
     language: str, spare_system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert (docs_site.FOLDER / "manifest.json").exists(), "run: just site"
-    page = (ROOT / "docs/site" / language / "index.md").read_text("utf-8")
-    script = "set -eu\n" + "\n".join(BLOCK.findall(page))
+    folder = ROOT / "docs/site" / language
+    pages = [(folder / f"{name}.md").read_text("utf-8") for name in ("index", "sandbox")]
+    script = "set -eu\n" + "\n".join(block for page in pages for block in BLOCK.findall(page))
     system = spare_system
     env = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -52,6 +53,7 @@ async def test_the_start_page_works_as_it_stands(
     assert re.search(r'"refund_no":"r\w+"[^}]*"status":0', text), "a refund ended"
     assert '"result":"CANCELLED"' in text
     assert re.search(r'"status":"READY"', text), "a bill was made"
+    assert text.rstrip().endswith("turned"), "the inbox was given the secret"
     assert "业务类型" in text.rpartition('"status":"READY"')[2], "and downloaded"
 
 
