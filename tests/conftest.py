@@ -43,7 +43,7 @@ def pytest_configure() -> None:
 
 def pytest_report_header() -> str:
     """Whether what needs a browser runs."""
-    return f"browser: {PROGRAM or 'none here, tests/console/test_browser.py does not run'}"
+    return f"browser: {PROGRAM or 'none here, test_browser.py and test_docs_browser.py do not run'}"
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -116,7 +116,9 @@ def _page(page: Page, partner: Partner, language: str) -> Iterator[str]:
     yield f"# {page.zh if language == ZH else page.en}"
     yield f"\n{words['generated']}"
     if page.guides:
-        links = "、".join(f"[{one}](../guides/{one}.md)" for one in page.guides)
+        links = ("、" if language == ZH else ", ").join(
+            f"[{one}](../guides/{one}.md)" for one in page.guides
+        )
         yield f"\n{words['more']}: {links}"
     yield f"\n| {words['path']} | {words['about']} |\n|---|---|"
     for endpoint in partner.endpoints:

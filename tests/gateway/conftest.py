@@ -27,10 +27,14 @@ from shoudan_gateway.app import SERVICE, ports
 from shoudan_gateway.channel_cache import ChannelCache
 from shoudan_gateway.config import GatewaySettings
 from shoudan_kit.service import Process
+from tests.console.chromium import PROGRAM
 from tests.gateway.goofish_platform import platform, shared
 from tests.poll import eventually
 
 __all__ = ["platform", "shared"]
+
+# Real browsers are steered where there is one; the head of a run says so where there is none.
+collect_ignore = [] if PROGRAM else ["test_docs_browser.py"]
 
 REFUSAL = core_pb2.Refusal(
     code=grpc.StatusCode.NOT_FOUND.value[0],
