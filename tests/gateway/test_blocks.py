@@ -15,14 +15,13 @@ PAGES = sorted([*(ROOT / "docs/site").glob("*/*.md"), *(ROOT / "docs/reference/h
 # Which test runs the blocks of a page, by their language.
 PLATFORMS = "tests/pay/platforms/test_snippets.py"
 RUN_BY = {
-    **{("index", "sh"): "tests/system/test_afternoon.py"},
-    **{("sandbox", "sh"): "tests/system/test_afternoon.py"},
-    **{("cards", "python"): "tests/order/test_notified_cards.py"},
-    **{
-        (page, language): PLATFORMS
-        for page in ("chinaums", "dingdang")
-        for language in ("python", "go", "java", "javascript", "php")
-    },
+    ("index", "sh"): "tests/system/test_afternoon.py",
+    ("sandbox", "sh"): "tests/system/test_afternoon.py",
+    ("cards", "python"): "tests/order/test_notified_cards.py",
+} | {
+    (page, language): PLATFORMS
+    for page in ("chinaums", "dingdang")
+    for language in ("python", "go", "java", "javascript", "php")
 }
 RUNS = re.compile(r"^\s*(curl|shoudan|python3?|pip|export|sh|bash)\s", re.MULTILINE)
 NO_CODE = {"", "text", "mermaid"}  # shapes of messages, addresses, pictures

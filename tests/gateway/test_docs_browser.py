@@ -1,4 +1,4 @@
-"""The partners' pages in a browser: none too wide for a phone, none hard to read, in both languages and themes.
+"""The partners' pages in a browser: none too wide for a phone, none hard to read, in both themes.
 
 Collected where a chromium is installed; elsewhere the head of the run says that it is not.
 """
@@ -19,7 +19,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 NEEDED = {
     "not one heading": "[document.querySelectorAll('h1').length].filter(n => n !== 1)",
-    "a picture without words": """[...document.querySelectorAll('img:not([alt]), svg[role=img]:not([aria-label])')]
+    "a picture without words": """[...document.querySelectorAll(
+      'img:not([alt]), svg[role=img]:not([aria-label])')]
       .filter(e => !e.querySelector('title')).map(e => e.outerHTML.slice(0, 80))""",
     "no language": "[document.documentElement.lang].filter(one => !one)",
     "a link without words": """[...document.querySelectorAll('main a[href]')]
