@@ -5,7 +5,10 @@ Collected where a chromium is installed; elsewhere the head of the run says that
 
 from __future__ import annotations
 
+import base64
+import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +20,7 @@ from tests.poll import eventually
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(240)]
 
 PAGES = [path for path in SHOWN if not path.endswith(".csv")]
+PICTURE_BYTES_MAX = 120_000
 WIDER = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 # Which of it: what ends right of the window.
 BEYOND = """[...document.querySelectorAll('main *')]
@@ -188,3 +192,29 @@ async def test_both_themes_look_different(window: Window) -> None:
         seen.append(await window.picture())
     assert all(one.startswith(b"\x89PNG") for one in seen)
     assert seen[0] != seen[1]
+
+
+async def test_what_the_readme_shows_is_what_there_is(
+    desk: Desk, window: Window, tmp_path: Path
+) -> None:
+    """Kept where SHOUDAN_PICTURES says; looked at by a person before it goes into docs/console."""
+    folder = Path(os.environ.get("SHOUDAN_PICTURES") or tmp_path)
+    person = await desk.logged_in("pictures", *ALL)
+    await window.cookies([("session", person.cookie()), ("form", person.cookie("form"))])
+    order_id = await an_order(desk)
+    for language, theme, name, path in (
+        ("zh", "light", "overview", "/"),
+        ("en", "light", "overview", "/"),
+        ("zh", "light", "order", f"/orders/{order_id}"),
+        ("en", "dark", "order", f"/orders/{order_id}"),
+    ):
+        await window.cookies([("lang", language), ("theme", theme)])
+        await window.width(1280)
+        await window.open(path)
+        title = await window.run("document.querySelector('h1').textContent")
+        assert title.strip()
+        picture = await window.ask("Page.captureScreenshot", format="webp", quality=60)
+        shown = base64.b64decode(picture["data"])
+        assert shown[8:12] == b"WEBP"
+        assert len(shown) < PICTURE_BYTES_MAX
+        (folder / f"{name}-{language}.webp").write_bytes(shown)
