@@ -47,9 +47,10 @@ NOTHING: Final[Mapping[str, str]] = {}
 # Parameters whose values are noted: numbers that partners and we give things, and what is asked for.
 SHOWN: Final = frozenset(
     {
-        "amount", "carrier_no", "channel_no", "city_no", "confirm_repeat", "end_time", "face",
-        "invoice_type", "line_id", "max_amount", "num", "page", "page_size", "province_no", "refund_no",
-        "refund_num", "request_no", "sign_type", "since", "start_time", "timestamp",
+        "amount", "bill_date", "carrier_no", "channel_no", "city_no", "confirm_repeat", "end_time",
+        "endpoint_no", "face", "failed", "given_up", "invoice_type", "line_id", "max_amount",
+        "notify_id", "num", "page", "page_size", "paused", "province_no", "refund_no", "refund_num",
+        "request_id", "request_no", "sign_type", "since", "start_time", "timestamp",
     }
 )  # fmt: skip
 ACCOUNTS: Final = frozenset({"rechage_account", "recharge_account"})

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,8 +20,10 @@ from shoudan.order.v1 import channel_service_pb2_grpc as channel_stubs
 from shoudan.order.v1 import endpoint_service_pb2 as pb
 from shoudan.order.v1 import endpoint_service_pb2_grpc as stubs
 from shoudan_kit.embedded import DatabaseUrls
+from shoudan_kit.http.client import Answered, NotSent
+from shoudan_kit.http.connection import NoAnswer
 from shoudan_kit.rpc.refusal import refused_from_rpc
-from shoudan_order import endpoint_commands, endpoint_health
+from shoudan_order import endpoint_commands, endpoint_health, endpoint_notices
 from shoudan_order.endpoint_health import Result, Threshold
 from shoudan_order.endpoint_states import EndpointState
 from shoudan_order.store.endpoints import Health
@@ -243,6 +246,27 @@ async def test_bills_and_balances_reach_endpoints_once(desk: Desk, inbox: Inbox)
 
     await eventually(no_task_left, 30)
     assert [one["event"] for one in inbox.told] == ["bill_ready"]
+
+
+async def test_a_host_that_is_away_or_silent_counts_as_one_and_is_said(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that it rests, as for notifies: its other calls do not wait for time-outs one by one."""
+    await desk.put(url="http://127.0.0.1:1/")
+    await delivered(desk.harness)
+    away = await desk.until(lambda one: one.fails >= 2)
+    assert (away.recent_acknowledged, bool(away.answer)) == (0, True)
+    (sent,) = await desk.sent()
+    assert (sent.http_status, sent.answer) == (0, away.answer)
+    outcomes: list[Any] = [NoAnswer("timed out"), NotSent("refused"), Answered(500, {}, b"")]
+    for outcome, answers in zip(outcomes, (False, False, True), strict=True):
+
+        async def posted(*_: Any, outcome: Any = outcome) -> Any:
+            return outcome
+
+        monkeypatch.setattr(endpoint_notices, "posted", posted)
+        fake: Any = SimpleNamespace(context=None, event_key="k", body=b"")
+        assert await endpoint_notices.Sending(fake, fake, fake, fake, fake).send() is answers
 
 
 @pytest.mark.parametrize(

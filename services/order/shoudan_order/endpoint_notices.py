@@ -14,7 +14,7 @@ from shoudan_kit import log, metrics
 from shoudan_kit.batch import Coalescer
 from shoudan_kit.db.errors import survived
 from shoudan_kit.db.pool import retry
-from shoudan_kit.http.client import HttpResult, NotSent
+from shoudan_kit.http.client import Answered, HttpResult, NotSent
 from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import endpoint_health, events, kinds, notify_words
@@ -74,7 +74,7 @@ class Sending:
         self.outcome = await posted(
             self.notices.context, self.endpoint, self.channel, (self.owed.event_key, self.owed.body)
         )
-        return not isinstance(self.outcome, NotSent)
+        return isinstance(self.outcome, Answered)
 
     async def record(self) -> None:
         """Store what came of it."""
