@@ -9,6 +9,11 @@ failed=$(.venv/bin/python -c '
 import json
 print("\n".join(json.load(open(".venv/together/v/cache/lastfailed"))))')
 count=$(grep -c . <<<"$failed" || true)
+# Without a test's name nothing was run: workers that collected different tests, say.
+if grep -qv :: <<<"$failed"; then
+    echo "== no test ran: $failed" >&2
+    exit 1
+fi
 if [ "$count" -lt 1 ] || [ "$count" -gt "$UNSTABLE_MAX" ]; then
     echo "== $count tests failed: no second look" >&2
     exit 1
