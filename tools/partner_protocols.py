@@ -55,6 +55,7 @@ PAGES: Final = (
     Page("wangdian", "旺店通推送", "ERP pushes", wangdian),
     Page("vds", "上游通知", "Suppliers' notifies", vds),
     Page("supplier_bills", "上游账单", "Suppliers' bills", vds),
+    Page("supplier_disputes", "上游争议", "Suppliers' disputes", vds),
 )
 # In the order: 说明 of each language.
 WORDS: Final[dict[str, dict[str, str]]] = {

@@ -230,6 +230,34 @@ async def test_a_dispute_has_a_letter_a_deadline_and_an_answer(desk: Desk) -> No
     ) == ("DISPUTE_NOT_FOUND")
 
 
+async def test_a_supplier_answers_its_own_dispute_by_a_signed_call(desk: Desk) -> None:
+    (number,) = await desk.differ(1)
+    opening = pb.OpenDisputeRequest(
+        source=desk.source, exception_ids=[number], letter="why?", deadline=str(TODAY), by="li"
+    )
+    dispute_id = (await desk.stub.OpenDispute(opening)).dispute.dispute_id
+
+    def answer(source: str, words: str, which: int = dispute_id) -> Any:
+        request = pb.TakeDisputeAnswerRequest(
+            dispute_id=which, answer=words, channel_no=source, method="POST",
+            path="/vds/dispute/answer", params={"sign": "00ff"}, remote_ip="10.0.0.1",
+        )  # fmt: skip
+        return desk.stub.TakeDisputeAnswer(request)
+
+    assert await refused(answer("another", "mine")) == "DISPUTE_NOT_FOUND"
+    assert await refused(answer(desk.source, "mine", 1)) == "DISPUTE_NOT_FOUND"
+    desk.harness.door.refuses = True
+    assert await refused(answer(desk.source, "forged")) == "NOTIFY_UNVERIFIED"
+    desk.harness.door.refuses = False
+    assert (await desk.get(number)).exception.status == pb.EXCEPTION_STATUS_DISPUTED
+    for words in ("charged next month", "changed our mind"):  # the first one stands
+        found = (await answer(desk.source, words)).dispute
+        assert (found.status, found.answer) == (pb.DISPUTE_STATUS_ANSWERED, "charged next month")
+    assert desk.harness.door.calls[-1].channel_no == desk.source
+    last = (await desk.get(number)).notes[-1]
+    assert (last.kind, last.by) == ("answered", f"supplier {desk.source}")
+
+
 async def test_an_answer_does_not_open_what_is_decided_at_that_moment(desk: Desk) -> None:
     """Its posting is being made: opened again it could be decided, and booked, twice."""
     numbers = await desk.differ(2)

@@ -99,6 +99,7 @@ WORDS = {
     "self_service": "请求过于频繁，请稍后再试",
     "bill_files": "请求过于频繁，请稍后再试",
     "bills": "请求过于频繁，请稍后再试",
+    "supplier_disputes": "请求过于频繁，请稍后再试",
     "supplier_bills": "请求过于频繁，请稍后再试",
     "vds": "",
     "wangdian": "请求过于频繁,请稍后重新推送",

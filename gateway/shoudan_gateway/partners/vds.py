@@ -34,6 +34,7 @@ REFUSALS: Final = {
     "ERROR_REASON_NOTIFY_UNVERIFIED": (403, "签名错误"),
     "ERROR_REASON_TOO_MANY_ATTEMPTS": (429, "请求过于频繁"),
     "ERROR_REASON_FIELD_INVALID": (406, "输入参数有误"),
+    "ERROR_REASON_DISPUTE_NOT_FOUND": (404, "争议不存在"),
 }
 
 

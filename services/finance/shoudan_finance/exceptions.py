@@ -215,6 +215,15 @@ async def answer_dispute(
     return found
 
 
+async def answer_of_source(context: Context, dispute_id: int, words: str, source: str) -> Dispute:
+    """Note what the source itself answers; another's dispute is none. Refuses DisputeNotFound."""
+    async with context.app.db.connect() as db:
+        found = await exceptions.get_dispute(db, dispute_id)
+    if found is None or found.source != source:
+        raise DisputeNotFound(dispute_id)
+    return await answer_dispute(context, dispute_id, words, b"", f"supplier {source}")
+
+
 async def disputes(context: Context, before: int, most: int) -> list[Dispute]:
     """Disputes below a number, newest first."""
     async with context.app.db.connect() as db:

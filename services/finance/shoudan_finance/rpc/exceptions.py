@@ -10,6 +10,7 @@ from shoudan.finance.v1 import statement_service_pb2 as statement_pb
 from shoudan_finance import deciding, exceptions, inquiring
 from shoudan_finance.accounts import shown
 from shoudan_finance.context import Context
+from shoudan_finance.delivery_client import SignedCall
 from shoudan_finance.exceptions import Shown, checked
 from shoudan_finance.refusals import FieldInvalid
 from shoudan_finance.rpc.reading import before_of, day_of, page_size, person, source_of
@@ -130,6 +131,20 @@ class ExceptionServicer(pb_grpc.ExceptionServiceServicer):
             self._context, request.dispute_id, words, sha256, by
         )
         return pb.AnswerDisputeResponse(dispute=_dispute(found))
+
+    async def TakeDisputeAnswer(
+        self, request: pb.TakeDisputeAnswerRequest, context: RpcContext
+    ) -> pb.TakeDisputeAnswerResponse:
+        """Of a supplier that signed the call."""
+        words = _words("answer", request.answer, WORDS_MAX)
+        source = source_of(request.channel_no)
+        call = SignedCall(
+            source, request.method, request.path, dict(request.params), request.body,
+            request.remote_ip,
+        )  # fmt: skip
+        await self._context.delivery.check_call(call)
+        found = await exceptions.answer_of_source(self._context, request.dispute_id, words, source)
+        return pb.TakeDisputeAnswerResponse(dispute=_dispute(found))
 
     async def ListDisputes(
         self, request: pb.ListDisputesRequest, context: RpcContext

@@ -955,6 +955,102 @@ class AnswerDisputeResponse(_message.Message):
 Global___AnswerDisputeResponse: _TypeAlias = AnswerDisputeResponse  # noqa: Y015
 
 @_typing.final
+class TakeDisputeAnswerRequest(_message.Message):
+    """TakeDisputeAnswerRequest holds an answer, and the call as it came."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ParamsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    DISPUTE_ID_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    CHANNEL_NO_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    PARAMS_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    REMOTE_IP_FIELD_NUMBER: _builtins.int
+    dispute_id: _builtins.int
+    """The dispute."""
+    answer: _builtins.str
+    """What is answered, 1 to 1024 characters."""
+    channel_no: _builtins.str
+    """The supplier's channel."""
+    method: _builtins.str
+    """GET or POST."""
+    path: _builtins.str
+    """Path."""
+    body: _builtins.bytes
+    """Raw body, at most 64 KiB."""
+    remote_ip: _builtins.str
+    """Who sent it."""
+    @_builtins.property
+    def params(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Parameters, sign among them; at most 32."""
+
+    def __init__(
+        self,
+        *,
+        dispute_id: _builtins.int = ...,
+        answer: _builtins.str = ...,
+        channel_no: _builtins.str = ...,
+        method: _builtins.str = ...,
+        path: _builtins.str = ...,
+        params: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        body: _builtins.bytes = ...,
+        remote_ip: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "body", b"body", "channel_no", b"channel_no", "dispute_id", b"dispute_id", "method", b"method", "params", b"params", "path", b"path", "remote_ip", b"remote_ip"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakeDisputeAnswerRequest: _TypeAlias = TakeDisputeAnswerRequest  # noqa: Y015
+
+@_typing.final
+class TakeDisputeAnswerResponse(_message.Message):
+    """TakeDisputeAnswerResponse holds the dispute as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPUTE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def dispute(self) -> Global___Dispute:
+        """Its answer is the one that was given first."""
+
+    def __init__(
+        self,
+        *,
+        dispute: Global___Dispute | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dispute", b"dispute"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispute", b"dispute"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakeDisputeAnswerResponse: _TypeAlias = TakeDisputeAnswerResponse  # noqa: Y015
+
+@_typing.final
 class ListDisputesRequest(_message.Message):
     """ListDisputesRequest filters disputes."""
 

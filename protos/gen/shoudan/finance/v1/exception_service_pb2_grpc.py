@@ -86,6 +86,11 @@ class ExceptionServiceStub:
                 request_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.AnswerDisputeRequest.SerializeToString,
                 response_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.AnswerDisputeResponse.FromString,
                 _registered_method=True)
+        self.TakeDisputeAnswer = channel.unary_unary(
+                '/shoudan.finance.v1.ExceptionService/TakeDisputeAnswer',
+                request_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.TakeDisputeAnswerRequest.SerializeToString,
+                response_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.TakeDisputeAnswerResponse.FromString,
+                _registered_method=True)
         self.ListDisputes = channel.unary_unary(
                 '/shoudan.finance.v1.ExceptionService/ListDisputes',
                 request_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.ListDisputesRequest.SerializeToString,
@@ -173,6 +178,14 @@ class ExceptionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TakeDisputeAnswer(self, request, context):
+        """TakeDisputeAnswer takes a supplier's answer to a dispute with it, by a call that it signed with a secret of its channel, which delivery verifies; a repeat gives
+        the first answer. Errors: DISPUTE_NOT_FOUND, another's among them, FIELD_INVALID, delivery's NOTIFY_UNVERIFIED and TOO_MANY_ATTEMPTS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListDisputes(self, request, context):
         """ListDisputes pages through disputes, newest first.
         """
@@ -232,6 +245,11 @@ def add_ExceptionServiceServicer_to_server(servicer, server):
                     servicer.AnswerDispute,
                     request_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.AnswerDisputeRequest.FromString,
                     response_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.AnswerDisputeResponse.SerializeToString,
+            ),
+            'TakeDisputeAnswer': grpc.unary_unary_rpc_method_handler(
+                    servicer.TakeDisputeAnswer,
+                    request_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.TakeDisputeAnswerRequest.FromString,
+                    response_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.TakeDisputeAnswerResponse.SerializeToString,
             ),
             'ListDisputes': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDisputes,
@@ -511,6 +529,33 @@ class ExceptionService:
             '/shoudan.finance.v1.ExceptionService/AnswerDispute',
             shoudan_dot_finance_dot_v1_dot_exception__service__pb2.AnswerDisputeRequest.SerializeToString,
             shoudan_dot_finance_dot_v1_dot_exception__service__pb2.AnswerDisputeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TakeDisputeAnswer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.finance.v1.ExceptionService/TakeDisputeAnswer',
+            shoudan_dot_finance_dot_v1_dot_exception__service__pb2.TakeDisputeAnswerRequest.SerializeToString,
+            shoudan_dot_finance_dot_v1_dot_exception__service__pb2.TakeDisputeAnswerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,10 @@ class ExceptionServiceStub:
     """
     AnswerDispute: _aio.UnaryUnaryMultiCallable[_exception_service_pb2.AnswerDisputeRequest, _exception_service_pb2.AnswerDisputeResponse]
     """AnswerDispute notes what the source answered; its exceptions are open to be decided. Errors: DISPUTE_NOT_FOUND, FILE_INCOMPLETE."""
+    TakeDisputeAnswer: _aio.UnaryUnaryMultiCallable[_exception_service_pb2.TakeDisputeAnswerRequest, _exception_service_pb2.TakeDisputeAnswerResponse]
+    """TakeDisputeAnswer takes a supplier's answer to a dispute with it, by a call that it signed with a secret of its channel, which delivery verifies; a repeat gives
+    the first answer. Errors: DISPUTE_NOT_FOUND, another's among them, FIELD_INVALID, delivery's NOTIFY_UNVERIFIED and TOO_MANY_ATTEMPTS.
+    """
     ListDisputes: _aio.UnaryUnaryMultiCallable[_exception_service_pb2.ListDisputesRequest, _exception_service_pb2.ListDisputesResponse]
     """ListDisputes pages through disputes, newest first."""
 
@@ -145,6 +149,16 @@ class ExceptionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_exception_service_pb2.AnswerDisputeRequest, _abc.Awaitable[_exception_service_pb2.AnswerDisputeResponse]],
     ) -> _abc.Awaitable[_exception_service_pb2.AnswerDisputeResponse]:
         """AnswerDispute notes what the source answered; its exceptions are open to be decided. Errors: DISPUTE_NOT_FOUND, FILE_INCOMPLETE."""
+
+    @_abc_1.abstractmethod
+    def TakeDisputeAnswer(
+        self,
+        request: _exception_service_pb2.TakeDisputeAnswerRequest,
+        context: _aio.ServicerContext[_exception_service_pb2.TakeDisputeAnswerRequest, _abc.Awaitable[_exception_service_pb2.TakeDisputeAnswerResponse]],
+    ) -> _abc.Awaitable[_exception_service_pb2.TakeDisputeAnswerResponse]:
+        """TakeDisputeAnswer takes a supplier's answer to a dispute with it, by a call that it signed with a secret of its channel, which delivery verifies; a repeat gives
+        the first answer. Errors: DISPUTE_NOT_FOUND, another's among them, FIELD_INVALID, delivery's NOTIFY_UNVERIFIED and TOO_MANY_ATTEMPTS.
+        """
 
     @_abc_1.abstractmethod
     def ListDisputes(
