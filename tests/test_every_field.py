@@ -40,7 +40,7 @@ NEIGHBOURS: dict[str, dict[str, Any]] = {
         "oidc_client_id": "shoudan",
     },
     "order": {"pay_target": AWAY, "delivery_target": AWAY},
-    "finance": {"pay_target": AWAY, "order_target": AWAY},
+    "finance": {"pay_target": AWAY, "order_target": AWAY, "delivery_target": AWAY},
     "delivery": {"order_target": AWAY, "public_url": f"http://{AWAY}"},
 }
 DEPTH_MAX = 4

@@ -287,6 +287,12 @@ VALID: dict[str, Correct] = {
         setattr(m.bill, "first_day", "2026-11-20"),
         setattr(m, "link_s", 60),
     ),
+    "BillService/GetSupplierBillLink": lambda m: (
+        m.bill.Clear(),
+        setattr(m.bill, "kind", "supply"),
+        setattr(m.bill, "eid", "test"),
+        setattr(m.bill, "first_day", "2026-11-20"),
+    ),
     "BillService/DownloadBill": lambda m: setattr(m, "token", "t" * 43),
     **dict.fromkeys(
         ("BookService/ExportDebts", "BookService/ExportInvoices"),
