@@ -62,6 +62,7 @@ def environment(keys: Path) -> dict[str, str]:
     env = {
         "SHOUDAN_GATEWAY_PAYSERVER_JWKS_FILE": str(keys / JWKS_FILE),
         "SHOUDAN_DELIVERY_NOTIFY_KEY": NOTIFY_KEY,
+        "SHOUDAN_DELIVERY_NOTIFY_REFUSED_BURST": "1000",  # all of them come from one address
         "SHOUDAN_ERP_INGEST_CUSTOMERS": json.dumps(PARTIES),
         "SHOUDAN_ERP_INGEST_APP_KEYS": json.dumps(PARTIES),
         "SHOUDAN_ERP_INGEST_SENDER_RULES": json.dumps(rules),
