@@ -9,6 +9,7 @@ import itertools
 import json
 import secrets
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,6 +38,7 @@ UNION_PAY = "4CE44A21-68DA-4ADA-B7EE-371187327F75"
 DINGDANG = "D1D1D1D1-0000-4000-8000-000000000001"
 # The supplier whose path is called, another one, and a face that only the other one delivers.
 SUPPLIERS = {OWN: "ycup", OTHER: "dearup"}
+SIGNED_BY_SUPPLIERS = ("/vds/bill/trade", "/vds/bill/fund", "/vds/dispute/answer")
 NOTIFY_KEY = "a-notify-key-of-at-least-32-characters"
 FOREIGN_FACE = "77"
 ORDERS = ("order", "refunded_order", "taken_by_get", "taken_by_post", "foreign_face")
@@ -442,3 +444,18 @@ def refund_params(request_no: str, refund_no: str, sandbox_url: str) -> dict[str
 
 def _encoded(members: dict[str, Any]) -> bytes:
     return json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def of_supplier(path: str) -> Callable[[Parties, str, str], Awaitable[Any]]:
+    """Of a supplier that is there, and of others, without its secret."""
+    signed = {"sign_type": "HMAC-SHA256-V2", "nonce": "0123456789abcdef", "sign": "0" * 64}
+    about = {"bill_date": "2026-01-01", "dispute_id": "1", "answer": "no"}
+
+    async def ask(two: Parties, whose: str, method: str) -> Any:
+        channel_no = SUPPLIERS.get(whose, "nobody")
+        params = {**signed, **about, "channel_no": channel_no, "timestamp": str(int(time.time()))}
+        found = await two.send(method, f"{two.system.gateway_url}{path}?{urlencode(params)}")
+        assert found[0] == 403, found
+        return found
+
+    return ask

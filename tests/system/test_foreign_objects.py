@@ -30,10 +30,12 @@ from tests.system.parties import (
     OWN,
     ROOT,
     SCANNER,
+    SIGNED_BY_SUPPLIERS,
     Parties,
     catalogue,
     environment,
     number,
+    of_supplier,
     order_params,
     pay_of,
     refund_params,
@@ -116,21 +118,6 @@ def own_bill(path: str) -> Ask:
     async def ask(two: Parties, whose: str, method: str) -> Answer:
         status, headers, text = await two.channel(method, path, bill_date="2026-01-01")
         return status, headers, text.replace(f'"{OWN}"', '"caller"')
-
-    return ask
-
-
-def of_supplier(path: str) -> Ask:
-    """Of a supplier that is there, and of others, without its secret."""
-    signed = {"sign_type": "HMAC-SHA256-V2", "nonce": "0123456789abcdef", "sign": "0" * 64}
-    about = {"bill_date": "2026-01-01", "dispute_id": "1", "answer": "no"}
-
-    async def ask(two: Parties, whose: str, method: str) -> Answer:
-        channel_no = "ycup" if whose == OWN else two.id_of("delivery", whose)
-        params = {**signed, **about, "channel_no": channel_no, "timestamp": str(int(time.time()))}
-        found = await two.send(method, f"{two.system.gateway_url}{path}?{urlencode(params)}")
-        assert found[0] == 403, found
-        return found
 
     return ask
 
@@ -354,10 +341,7 @@ ROWS: dict[str, Row] = {
     "/refund/list": row(own_list("/refund/list", **EMPTY_PERIOD), closed=OWN_LIST),
     "/bill/trade": row(own_bill("/bill/trade"), closed=OWN_LIST),
     "/bill/fund": row(own_bill("/bill/fund"), closed=OWN_LIST),
-    **{
-        path: row(of_supplier(path), closed="the secret of the channel it names is the proof")
-        for path in ("/vds/bill/trade", "/vds/bill/fund", "/vds/dispute/answer")
-    },
+    **{path: row(of_supplier(path), closed="its signature") for path in SIGNED_BY_SUPPLIERS},
     "/bill/file/{token}/{file}": row(bill_file, closed="the link is the proof"),
     "/request/list": row(own_list("/request/list", **EMPTY_PERIOD), closed=OWN_LIST),
     "/order/cancel": row(of_order("/order/cancel")),
