@@ -25,6 +25,10 @@ PROD = GatewaySettings.model_validate({"profile": "prod"})
 SERVICES = {
     "payserver": ("pay/payserver/test_components.py", "test_only_the_component_may_notify"),
     "vds": ("delivery/test_notifies.py", "test_whatever_is_not_believed_looks_alike"),
+    **dict.fromkeys(
+        ("supplier_bills", "supplier_disputes"),
+        ("delivery/test_supplier_calls.py", "test_whatever_is_wrong_is_refused_alike"),
+    ),
     "wangdian": ("erp_ingest/test_signatures.py", "test_in_prod_a_sender_proves_itself"),
     "chinaums": ("pay/chinaums/test_refunds.py", "test_wrong_notifies_are_failed_and_move_nothing"),
     "dingdang": ("pay/dingdang/test_dingdang.py", "test_a_wrong_proof_is_fail_and_nothing_more"),

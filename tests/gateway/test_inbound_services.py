@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -21,6 +22,8 @@ from shoudan_delivery.app import SERVICE as DELIVERY
 from shoudan_delivery.config import DeliverySettings
 from shoudan_erp_ingest.app import SERVICE as ERP
 from shoudan_erp_ingest.config import ErpSettings
+from shoudan_finance.app import SERVICE as FINANCE
+from shoudan_finance.config import FinanceSettings
 from shoudan_gateway.app import SERVICE as GATEWAY
 from shoudan_gateway.app import ports
 from shoudan_gateway.config import GatewaySettings
@@ -52,12 +55,22 @@ HANDED_ON = [
 REFUSED = {
     "payserver": (404, '"code":1599'),
     "vds": (403, ""),
+    "supplier_bills": (403, ""),
+    "supplier_disputes": (403, ""),
     "wangdian": (200, '"code":"1"'),
     "/pushReturngoods": (200, '"returnflag":"error"'),
     "chinaums": (412, "errCode"),
     "/chinaums/notify": (200, "FAILED"),
     "dingdang": (200, '"retCode":"FAIL"'),
 }
+
+
+# A supplier's own calls, whole but for a signature that is its.
+OF_SUPPLIER = (
+    "?channel_no=up&bill_date=2026-11-29&dispute_id=1&answer=x&sign_type=HMAC-SHA256-V2"
+    "&timestamp={timestamp}&nonce=0123456789abcdef&sign="
+)
+UNSIGNED = ("", "?sign=", "?token=x&sign=x")
 
 
 class Prod:
@@ -167,8 +180,17 @@ class Prod:
         target = f"127.0.0.1:{self.parts[part].port}"
         return connect(target, part, identity_of(self.authority, caller))
 
+    def queries(self, partner: str) -> tuple[str, ...]:
+        """What stands behind the path: no proof, or one that is none."""
+        if not partner.startswith("supplier_"):
+            return UNSIGNED
+        whole = OF_SUPPLIER.format(timestamp=int(time.time()))
+        return f"{whole}x", whole + "0" * 64
+
     def body(self, partner: str, path: str) -> bytes:
         """What would move something, if it were believed."""
+        if partner.startswith("supplier_"):
+            return b""
         if partner == "wangdian":
             return example("push_data.json" if "Data" in path else "push_returngoods.json")
         told: dict[str, Any] = {
@@ -192,7 +214,7 @@ async def prod(
 
     folder = tmp_path_factory.mktemp("prod")
     authority = Authority.init(folder / "pki")
-    for name in ("order", "pay", "delivery", "erp_ingest", "gateway"):
+    for name in ("order", "pay", "delivery", "erp_ingest", "finance", "gateway"):
         authority.issue(name)
     known = {"system_id": SYSTEM, "token_keys": [str(trusted_keys(folder))]}
 
@@ -213,6 +235,12 @@ async def prod(
     }
     for part in parts.values():
         await part.start()
+    found = {"delivery_target": f"127.0.0.1:{parts['delivery'].port}"}
+    parts["finance"] = Process(
+        FINANCE,
+        FinanceSettings(**await common("finance"), **found, order_target=AWAY, pay_target=AWAY),
+    )
+    await parts["finance"].start()
     targets = {f"{name}_target": f"127.0.0.1:{part.port}" for name, part in parts.items()}
     front = Process(
         GATEWAY,
@@ -241,7 +269,7 @@ async def test_no_service_takes_an_unauthenticated_call_in_prod(
     prod: Prod, partner: Any, endpoint: Any
 ) -> None:
     path = endpoint.path.format(channel_no="up", service_class=10, uuid="u")
-    for query in ("", "?sign=", "?token=x&sign=x"):
+    for query in prod.queries(partner.name):
         body = prod.body(partner.name, path)
         async with prod.http.post(prod.url + path + query, data=body) as answer:
             told = await answer.text()
@@ -251,3 +279,4 @@ async def test_no_service_takes_an_unauthenticated_call_in_prod(
     assert await prod.sql("pay", "SELECT count(*) FROM refund_order") == 0
     assert await prod.sql("delivery", "SELECT status FROM vds_order_info") != 0
     assert await prod.sql("erp_ingest", "SELECT count(*) FROM push") == 0
+    assert await prod.sql("finance", "SELECT count(*) FROM bill") == 0
