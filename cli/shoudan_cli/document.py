@@ -286,7 +286,7 @@ class Supplier(Row):
     notify_url: str = ""
     query_url: str = ""
     request_replenish_time_s: OvertimeS = 100
-    first_query_time_s: OvertimeS = 600
+    first_query_time_s: Annotated[int, Field(ge=0, le=86_400)] = 600  # 0: at once
     query_replenish_time_s: OvertimeS = 180
     can_query: bool = False
     idempotent: bool = False

@@ -177,6 +177,7 @@ SECRETS = {
     "SHOUDAN_IDENTITY_OIDC_CLIENT_SECRET": {"identity": "SHOUDAN_IDENTITY_OIDC_CLIENT_SECRET"},
     "SHOUDAN_PAY_PERSONAL_KEYS": {"pay": "SHOUDAN_PAY_PERSONAL_KEYS"},
     "SHOUDAN_PAY_INDEX_KEY": {"pay": "SHOUDAN_PAY_INDEX_KEY"},
+    "SHOUDAN_FINANCE_INDEX_KEY": {"finance": "SHOUDAN_FINANCE_INDEX_KEY"},
     **{
         f"SHOUDAN_{name.upper()}_AUDIT_LOG_KEYS": {name: f"SHOUDAN_{name.upper()}_AUDIT_LOG_KEYS"}
         for name in ("order", "pay", "delivery", "erp_ingest", "identity", "finance")

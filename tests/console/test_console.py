@@ -196,13 +196,15 @@ async def test_a_role_sees_what_it_may_do_and_the_service_refuses_the_rest(
 
 async def test_a_refund_is_listed_and_leads_to_its_order(desk: Desk) -> None:
     browser = await desk.logged_in("refunds", "support")
-    asked = {"channel_no": "test", "request_no": "desk-2", "refund_no": "back", "refund_num": 1}
+    await desk.partner.order_again_and_again("given-back")
+    await desk.partner.all_ended("given-back", 1)
+    asked = {"channel_no": "test", "request_no": "given-back", "refund_no": "back", "refund_num": 1}
     inbox = f"{desk.system.sandbox_url}/inbox/test"
     status, body = await desk.partner.get("/refund/mandatory", **asked, notify_url=inbox)
     assert status == 200, body
     shown = await browser.get("/refunds?channel=test")
     order_id = await desk.partner.sql(
-        "order", "SELECT order_id FROM oms_order_info WHERE request_no = 'desk-2'"
+        "order", "SELECT order_id FROM oms_order_info WHERE request_no = 'given-back'"
     )
     assert f'data-href="/orders/{order_id}"' in shown.text
     assert "back" in shown.text

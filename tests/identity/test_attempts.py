@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import time
 from typing import Any
 
@@ -116,7 +115,7 @@ async def test_attempts_at_the_same_moment_do_not_pass_one_count(harness: Identi
 
 
 async def test_an_unknown_name_takes_as_long_as_a_known_one(harness: IdentityHarness) -> None:
-    """The password is checked either way; medians, because the machine is shared."""
+    """The password is checked either way; in turn and the quickest, because the machine is shared."""
     eve = await eve_of(harness)
 
     async def took(person: Person, n: int) -> float:
@@ -125,9 +124,12 @@ async def test_an_unknown_name_takes_as_long_as_a_known_one(harness: IdentityHar
         assert await fail(harness, address, person, 1) == ["LoginRefused"]
         return time.perf_counter() - began
 
-    known = [await took(eve, n) for n in range(15)]
-    unknown = [await took(Person("mallory"), 100 + n) for n in range(15)]
-    assert 0.5 < statistics.median(known) / statistics.median(unknown) < 2
+    known: list[float] = []
+    unknown: list[float] = []
+    for n in range(15):
+        known.append(await took(eve, n))
+        unknown.append(await took(Person("mallory"), 100 + n))
+    assert 0.5 < min(known) / min(unknown) < 2
 
 
 async def test_a_flood_from_one_address_leaves_room_for_others() -> None:

@@ -60,8 +60,8 @@ MUTANTS = (
     Mutant(
         "the_signature_leaves_the_time_out",
         f"{_SIGNING}/webhooks.py",
-        'content = f"{message_id}.{timestamp}.".encode() + body',
-        'content = f"{message_id}.".encode() + body',
+        "sign(message_id, moment, text)",
+        "sign(message_id, datetime.fromtimestamp(0, UTC), text)",
         _NOTIFIES,
         "notifies are signed as Standard Webhooks says (S8)",
     ),
