@@ -156,6 +156,24 @@ def of_itself(plan: Plan, orders: Rows) -> list[str]:
     ]
 
 
+async def open_parts(stage: Stage) -> list[str]:
+    """What open orders wait for: their deliveries here and there, and their tasks."""
+    parts = """SELECT o.request_no, d.delivery_id::text AS id, d.delivery_status, d.up_channel_no,
+        (SELECT json_agg(json_build_array(t.name, t.status, t.count, t.last_error,
+            t.next_execute_time - shoudan_now())) FROM task t WHERE t.order_no IN
+            (o.order_id::text, d.delivery_id::text))::text AS tasks
+        FROM oms_order_info o LEFT JOIN oms_order_delivery d USING (order_id)
+        WHERE o.order_status IN (10, 20) ORDER BY o.order_id LIMIT 20"""
+    sent = """SELECT coop_order_id AS id, status, channel_no, result_code, conflict,
+        (SELECT json_agg(json_build_array(t.name, t.status, t.count, t.last_error,
+            t.next_execute_time - shoudan_now())) FROM task t
+            WHERE t.order_no = i.order_no::text)::text AS tasks
+        FROM vds_order_info i ORDER BY order_no DESC LIMIT 5000"""
+    found = [dict(row) for row in await invariants.rows_of(stage, "order", parts)]
+    there = {row["id"]: dict(row) for row in await invariants.rows_of(stage, "delivery", sent)}
+    return [f"{one} there: {there.get(one['id'])}" for one in found]
+
+
 def never_taken(plan: Plan, history: History) -> list[str]:
     """Orders that no call ever got a clear answer for."""
     calls = history.by_key("order")

@@ -111,7 +111,9 @@ class Run:
             return not left
 
         if not await until(ended, self.size.drain_s, every_s=1):
+            open_ = await checker.open_parts(stage)
             self.violations += [f"L did not end by itself: {one}" for one in left[:20]]
+            self.violations += [f"  {one}" for one in open_[:20]]
         for seconds in OVERTIMES_S:
             await turn(stage, seconds)
         await self._comes("L {} orders have no rest", partial(checker.restless, stage))
