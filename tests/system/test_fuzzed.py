@@ -7,6 +7,7 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -25,8 +26,11 @@ AT_ONCE = 12
 SLICE = 3  # requests of each endpoint in every run
 ENDPOINTS = 80  # about so many there are
 EACH = max(INPUTS // ENDPOINTS, SLICE)
+# A path of the code that runs is one of the insides, wherever it lies.
+ROOT = Path(__file__).parents[2]
 INSIDES = re.compile(
-    r"Traceback|File \"|site-packages|asyncpg|sqlalchemy|grpc\._|SELECT .* FROM|/work/|/home/"
+    r"Traceback|File \"|site-packages|asyncpg|sqlalchemy|grpc\._|SELECT .* FROM|/home/|"
+    + re.escape(f"{ROOT}/")
 )
 DOCUMENTED = {503, 504}  # busy, or an unknown end: every protocol has words for both
 OWN_CODES = re.compile(
