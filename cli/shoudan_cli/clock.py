@@ -128,19 +128,19 @@ async def _advance(by_s: int, step_s: int) -> None:
         there = ahead_s(await shifts(clients))
         reached = max(there, default=0)
         if len(there) > 1:
-            await _to(clients, reached)
+            await to(clients, reached)
             _say(f"completed an advance that was interrupted: all are {span(reached)} ahead")
             if by_s:
                 _say("nothing was added to it: repeat the command to go farther")
             return
         for shift_s in moments(reached, by_s, step_s):
-            await _to(clients, shift_s)
+            await to(clients, shift_s)
             its = beijing(datetime.now(UTC) + timedelta(seconds=shift_s))
             _say(f"  {its}  ({span(shift_s)} ahead)")
             await _settled(clients, shift_s)
 
 
-async def _to(clients: Clients, shift_s: int) -> None:
+async def to(clients: Clients, shift_s: int) -> None:
     """All services at once, and until each of their processes has followed. Raises Failed."""
     request = core.AdvanceClockRequest(shift_s=shift_s)
     stub: Callable[[Any], Any] = core_grpc.OperationsServiceStub

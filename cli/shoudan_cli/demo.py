@@ -58,7 +58,7 @@ async def _temporary(say: Say) -> None:
             try:
                 seen = await life.watch(clients, system.gateway_url, system.sandbox_url, say)
                 show(seen, say)
-                await next_morning(system, clients, seen.balance_after_micros, say)
+                await next_morning(clients, seen.balance_after_micros, say)
             finally:
                 await clients.close()
     except (EmbeddedError, NotStarted) as error:

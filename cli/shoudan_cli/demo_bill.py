@@ -12,8 +12,8 @@ from shoudan.finance.v1 import bill_service_pb2 as bill_pb
 from shoudan.finance.v1 import bill_service_pb2_grpc as bill_stubs
 from shoudan.finance.v1 import finance_service_pb2 as day_pb
 from shoudan.finance.v1 import finance_service_pb2_grpc as day_stubs
+from shoudan_cli import clock
 from shoudan_cli.clients import Clients, Failed
-from shoudan_cli.system import System
 from shoudan_kit.clock import BEIJING
 from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.process.polling import until
@@ -22,23 +22,17 @@ IDENT, GROUPS, EID = "oms", "down_channel", "test"
 AFTER_MIDNIGHT: Final = timedelta(minutes=5)  # the ledger waits a minute for what is late
 WAIT_S: Final = 60.0
 LOOK_S: Final = 0.1
-# What every pay process of the demo reads of its database when it begins.
-TURNED: Final = "ALTER DATABASE shoudan_pay SET \"shoudan.clock_shift\" = '{} s'"
 
 
-async def next_morning(
-    system: System, clients: Clients, balance_micros: int, show: Callable[[str], None]
-) -> None:
-    """Turn the ledger's clock past midnight and show the bill of the day that is over.
+async def next_morning(clients: Clients, balance_micros: int, show: Callable[[str], None]) -> None:
+    """Let time pass until after midnight, as `shoudan clock advance` does, and show the bill of that day.
 
     Raises Failed when the day is not proved in time, or the bill does not end with the balance.
     """
     now = datetime.now(UTC).astimezone(BEIJING)
     midnight = datetime(now.year, now.month, now.day, tzinfo=BEIJING) + timedelta(days=1)
     ahead = int((midnight + AFTER_MIDNIGHT - now).total_seconds())
-    async with system.postgres.admin("shoudan_pay") as db:
-        await db.execute(TURNED.format(ahead))
-    await system.restart("pay")
+    await clock.to(clients, ahead)
     day = await _proved(clients, now.date())
     show(f"the next morning, on a clock turned by {timedelta(seconds=ahead)}:")
     show(f"  {day.day} is closed: {day.movements} movements of {day.accounts} accounts, all here")

@@ -12,13 +12,11 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 from grpc import aio
 from typer.testing import Result
 
 from shoudan.finance.v1 import bill_service_pb2 as pb
-from shoudan.finance.v1 import bill_service_pb2_grpc as stubs
 from shoudan.finance.v1 import events_pb2
 from shoudan.pay.v1 import ledger_service_pb2 as ledger_pb
 from shoudan_finance import bill_commands, bill_files, bill_pieces, bills, events, trade_bills
@@ -27,8 +25,7 @@ from shoudan_finance.bill_making import file_of
 from shoudan_finance.bill_sheets import safe
 from shoudan_finance.store.bills import Spec
 from shoudan_kit.embedded import DatabaseUrls
-from tests.finance.harness import AWAY, FinanceHarness, opened
-from tests.finance.process import FinanceProcess
+from tests.finance.harness import FinanceHarness, opened
 from tests.finance.test_bill_pdfs import words
 from tests.finance.test_trade_books import DELIVERY, ORDER, REFUND, refused
 from tests.pay.ledger.harness import YUAN, LedgerHarness, deduct, posting
@@ -433,59 +430,6 @@ async def test_the_bills_of_a_day_and_month_are_made_by_themselves_once(
         rows_ = await harness.sql("SELECT body FROM event WHERE subject = $1", events.BILL_READY)
         said = [events_pb2.BillReady.FromString(row["body"]) for row in rows_]
         assert {one.sha256 for one in found} <= {one.sha256 for one in said}
-
-
-@pytest.mark.parametrize(
-    "point",
-    ["finance.bill_piece_stored", "finance.bill_whole", "finance.publish_bill.before_commit"],
-)
-async def test_killed_in_the_middle_nothing_half_is_published(
-    new_database: Databases, ledger: LedgerHarness, tmp_path: Path, point: str
-) -> None:
-    urls = await new_database("finance")
-    async with opened(urls, ledger) as first:
-        key = await ledger.account(10 * YUAN)
-        day = await first.close_day()
-        await first.completed(day)
-    spec = Spec("fund", "oms", "", key.eid, day, day, "csv", 0, 0, 0)
-    request = pb.MakeBillRequest(
-        kind=spec.kind, ident=spec.ident, eid=spec.eid, first_day=day.isoformat()
-    )
-    dying = FinanceProcess(
-        urls, tmp_path, f"{point}:exit", pay_target=AWAY, order_target=AWAY, task_lease_s="1"
-    )
-
-    async with aio.insecure_channel(dying.target) as channel:
-        stub = stubs.BillServiceStub(channel)
-
-        async def asked() -> bool:
-            try:
-                await stub.MakeBill(request, timeout=2)
-            except aio.AioRpcError:
-                return (await harness_rows(urls, "SELECT 1 FROM bill")) != []
-            return True
-
-        await eventually(asked, 40)
-        assert await dying.ended() == 137
-    left = await harness_rows(urls, "SELECT status, sha256 FROM bill")
-    assert left == [(10, "")]
-    pieces = await harness_rows(urls, "SELECT count(*) FROM bill_piece")
-    assert pieces == [(1,)]
-    async with opened(urls, ledger) as second:
-        made = await published(second.bill_stub, request)
-        assert (await content(second.bill_stub, made.bill_id)).count(b"\n") == 4
-        kept = await second.sql("SELECT count(DISTINCT attempt) FROM bill_piece")
-        assert kept[0][0] == 1
-        said = await second.sql("SELECT 1 FROM event WHERE subject = $1", events.BILL_READY)
-        assert len(said) == 1
-
-
-async def harness_rows(urls: DatabaseUrls, query: str) -> list[Any]:
-    db = await asyncpg.connect(urls.owner.replace("+asyncpg", ""))
-    try:
-        return [tuple(row) for row in await db.fetch(query)]
-    finally:
-        await db.close()
 
 
 def test_days_of_bills_are_written_as_days_and_months() -> None:

@@ -14,7 +14,6 @@ from grpc import aio
 from typer.testing import CliRunner
 
 from shoudan.finance.v1 import reconcile_service_pb2 as pb
-from shoudan_fakes.statements import Error, Supplier
 from shoudan_finance import reconcile_commands, reconciling
 from shoudan_finance.kinds import RECONCILE, Reconcile
 from shoudan_finance.matching import Join
@@ -442,56 +441,3 @@ async def test_the_commands_run_list_and_show(books: Books) -> None:
     (made,) = [one for one in done if "done: 0 matched, 0 exceptions, 0 awaited" in one]
     assert "1 matched" in (await said("runs", "--source", "cli")).splitlines()[-1]
     assert "awaiting 在途: 0" in await said("show", made.split()[0])
-
-
-@pytest.mark.slow
-async def test_a_month_of_a_supplier_that_errs_every_documented_way(books: Books) -> None:
-    """Every injected difference is found and classified, none is invented."""
-    first = TODAY - timedelta(days=34)
-    days = [first + timedelta(days=at) for at in range(30)]
-    await books.days_pass(first - timedelta(days=1), TODAY)
-    traded = []
-    for at, day in enumerate(days):
-        own = [
-            delivery(
-                10_000 + 100 * at + one,
-                day,
-                (50 + one) * YUAN,
-                gives_back=one % 9 == 0,
-                failed=one % 7 == 0,
-                end_time=noon(day) + timedelta(minutes=17 * one - 693),  # 00:27 to 23:58
-                sent_no=5_000_000 + 100 * at + one,
-                account=f"138001{one % 9}{at:02}{one:02}",
-            )
-            for one in range(84)
-        ]
-        await books.traded("month", day, own)
-        traded += own
-    month = Supplier(7).month(traded, days)
-    for day in days:
-        await books.imported("month", month.files[day])
-    await books.quiet("month")
-    kinds = {
-        Error.MISSING: (ExceptionKind.LONG, ExceptionKind.SHORT),
-        Error.EXTRA: (ExceptionKind.LONG, ExceptionKind.SHORT),
-        Error.TWICE: (ExceptionKind.LONG, ExceptionKind.SHORT),
-        Error.AMOUNT: (ExceptionKind.AMOUNT,) * 2,
-        Error.STATUS: (ExceptionKind.STATUS,) * 2,
-        Error.SETTLEMENT: (ExceptionKind.SETTLEMENT,) * 2,
-    }
-    wanted = [
-        Difference(kinds[one.error][one.diff_micros < 0], one.number, one.their_no, one.diff_micros)
-        for one in month.injected
-    ]
-    assert {one.error for one in month.injected} == set(kinds)
-    assert month.late > 5
-    found = await books.open("month")
-    assert found == sorted(wanted, key=lambda one: (one.kind, one.their_no, one.number))
-    statuses = await books.statuses("month")
-    assert statuses.get(10, 0) == 0
-    rules = dict(await books.harness.sql("SELECT rule, count(*) FROM entry WHERE source = 'month'"
-        " AND book = 1 GROUP BY rule"))  # fmt: skip
-    assert rules[int(MatchRule.ACCOUNT)] == month.numberless > 20
-    assert rules[int(MatchRule.OUR_NO)] > rules[int(MatchRule.THEIR_NO)] > 100
-    accounts = await books.harness.sql("SELECT account FROM entry WHERE source = 'month'")
-    assert not [row[0] for row in accounts if "138001" in row[0]]
