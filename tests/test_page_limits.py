@@ -41,6 +41,7 @@ UNPAGED = {
     "ExportTrialBalance": "streamed in pages of a hundred holders",
     "ExportIncome": "lines, channels and suppliers, which people write",
     "ExportDebts": "streamed in pages of a hundred holders",
+    "ExportLosses": "streamed in pages of a thousand",
     "ExportInvoices": "of one day, streamed by pages of a thousand",
     "ExportBill": "streamed by pieces of 1 MiB, on from a piece",
     "ExportMovements": "streamed by pages of a thousand, on from a key",

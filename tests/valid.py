@@ -302,6 +302,7 @@ VALID: dict[str, Correct] = {
         (
             "BookService/ExportTrialBalance",
             "BookService/ExportIncome",
+            "BookService/ExportLosses",
             "BookService/ClosePeriod",
             "BookService/ReopenPeriod",
         ),

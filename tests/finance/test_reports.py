@@ -13,10 +13,12 @@ import pytest
 
 from shoudan.finance.v1 import book_service_pb2 as pb
 from shoudan.pay.v1 import ledger_service_pb2 as ledger_pb
-from shoudan_finance import book_commands
+from shoudan_finance import book_commands, losses
 from shoudan_finance.states import DayStatus, TradeDayStatus
 from shoudan_finance.store import days
+from shoudan_finance.store import losses as losses_store
 from shoudan_finance.store import trades as trade_days
+from shoudan_order import pay_client as order_pay_client
 from tests.finance.harness import FinanceHarness
 from tests.finance.test_trade_books import DELIVERY, ORDER, REFUND, RETURN, refused
 from tests.pay.ledger.harness import YUAN, deduct, posting
@@ -49,8 +51,17 @@ async def books(harness: FinanceHarness) -> Books:
     ledger = harness.ledger
     debtor = await ledger.account(10 * YUAN, credit=100 * YUAN)
     others = [await ledger.account(50 * YUAN) for _ in range(3)]
+    supplier = await ledger.account(500 * YUAN, groups="up_channel")
     days, ends = list[date](), list[Any]()
     for amount in (5, 20, 30):
+        memo = "亏本 1.5 元" if amount == 30 else ""
+        about = {"about": ledger_pb.ABOUT_DELIVERY, "memo": memo}
+        await ledger.groups([deduct(supplier, 90 * YUAN, str(6_000 + amount), **about)])
+        for wrong in ("亏本", "亏本 x 元", "亏本 1 分", "not 亏本 1 元"):
+            no_loss = {"about": ledger_pb.ABOUT_DELIVERY, "memo": wrong}
+            await ledger.groups([deduct(supplier, YUAN, **no_loss)])
+        other = {"about": ledger_pb.ABOUT_MANUAL, "memo": "亏本 7 元"}
+        await ledger.groups([deduct(supplier, YUAN, **other)])
         await ledger.groups([deduct(debtor, amount * YUAN)])
         await ledger.groups([deduct(others[0], YUAN)])
         day = days[-1] + timedelta(days=1) if days else None
@@ -149,6 +160,35 @@ async def test_income_is_summed_by_line_channel_and_supplier(books: Books) -> No
     assert "channel c1: 2 orders, + 200 - 40 - 180 + 36: profit 20 元" in said.output
     wrong = pb.ExportIncomeRequest(first_day=str(first), by="colour")
     assert await refused(books.harness.book_stub.ExportIncome(wrong).read()) == "FIELD_INVALID"
+
+
+async def test_what_was_booked_at_a_loss_is_listed_and_summed(books: Books) -> None:
+    first, last = str(books.days[0]), str(books.days[-1])
+    request = pb.ExportLossesRequest(first_day=first, last_day=last)
+    (one,) = await books.all(books.harness.book_stub.ExportLosses(request), "losses")
+    assert (one.day, one.number, one.line_id) == (last, 6_030, 7)
+    assert (one.down_channel_no, one.up_channel_no) == ("c1", "s1")
+    assert (one.amount_micros, one.loss_micros) == (-90 * YUAN, 1_500_000)
+    for by, key in (("line", "7"), ("channel", "c1"), ("supplier", "s1")):
+        asked = pb.ExportIncomeRequest(first_day=first, last_day=last, by=by)
+        found = await books.all(books.harness.book_stub.ExportIncome(asked), "incomes")
+        lost = {one.key: (one.losses, one.loss_micros) for one in found if one.losses}
+        assert lost == {key: (1, 1_500_000)}, by
+    said = await books.run("losses", f"{first}..{last}")
+    assert f"{last} #6030 of order 6030, line 7, s1: 1.5 元" in said.output
+    assert "line 7, s1: 1 at a loss, 1.5 元" in said.output
+    rows = list(csv.DictReader((await books.run("losses", last, "--csv")).output.splitlines()))
+    assert [(row["number"], row["loss_yuan"]) for row in rows] == [("6030", "1.5")]
+    income = await books.run("income", last)
+    assert "1 deliveries at a loss of 1.5 元" in income.output
+    after = str(books.days[-1] + timedelta(days=1))
+    none = books.harness.book_stub.ExportLosses(pb.ExportLossesRequest(first_day=after)).read()
+    assert await refused(none) == "DAY_NOT_FOUND"
+
+
+def test_the_mark_of_a_loss_is_what_orders_write() -> None:
+    assert losses_store.LOSS_MEMO == order_pay_client.LOSS_MEMO
+    assert losses.said(f"{order_pay_client.LOSS_MEMO} 0.00004 元") == 40
 
 
 async def test_debts_are_as_old_as_the_first_day_below_zero(books: Books) -> None:

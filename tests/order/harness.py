@@ -50,6 +50,7 @@ class FakeLedger(pay_grpc.LedgerServiceServicer):
 
     def __init__(self) -> None:
         self.posted: dict[tuple[str, str, str, int, int], int] = {}
+        self.memos: dict[tuple[str, str], str] = {}  # by kind of account and trade number
         self.balances: dict[tuple[str, str], int] = defaultdict(int)
         self.limits: dict[str, int] = {}
         self.locked: set[str] = set()
@@ -110,6 +111,8 @@ class FakeLedger(pay_grpc.LedgerServiceServicer):
                 return result(refusal=refusal("ERROR_REASON_BALANCE_TOO_LOW", "pay.shoudan"))
         for key, p in fresh:
             self.posted[key] = p.amount_micros
+            if p.memo:
+                self.memos[p.account.groups, p.trade_no] = p.memo
             self.balances[p.account.groups, p.account.eid] += p.amount_micros
         return result(records=records, existed=not fresh)
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from shoudan.order.v1 import audit_service_pb2 as audit_pb
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan_kit import metrics
-from shoudan_kit.money import PPM
-from shoudan_order import binding, order_totals
+from shoudan_kit.money import PPM, micros_to_yuan
+from shoudan_order import binding, order_totals, pay_client, transfers
 from shoudan_order.states import LossRule
 from tests.order.harness import YUAN, OrderHarness, catalogue_pb, up_product
 from tests.order.test_audits import waiting
@@ -128,6 +128,47 @@ async def test_an_allowed_loss_is_bound_counted_and_noted(harness: OrderHarness)
         key=str(order.state.order_id),
     )
     assert noted[0].endswith("; 1 of 1 at a loss")
+
+
+@given(st.tuples(*[RATES] * 7))
+def test_a_part_is_booked_at_a_loss_exactly_when_the_order_loses_by_it(
+    rates: tuple[int, ...],
+) -> None:
+    sell, fee, service, commission, cost, up_commission, up_service = rates
+    down_terms = down(
+        sell_discount_ppm=sell,
+        payment_fee_discount_ppm=fee,
+        service_discount_ppm=service,
+        commission_discount_ppm=commission,
+    )
+    up_terms = up(
+        cost_discount_ppm=cost,
+        commission_discount_ppm=up_commission,
+        service_discount_ppm=up_service,
+    )
+    catalogue = market([down_terms], [up_terms])
+    order = draft(catalogue, new(amount_micros=200 * sell), 1)  # a face of 200 元
+    (one,) = binding.plan(catalogue, order, 0)
+    part = binding.delivery_of(order, one, 2)
+    now = order_totals.as_is(bound_whole(order))
+    after = order_totals.delivered(order, now, part, part.cost_amount_micros)
+    booked = transfers.purchase(order, part).loss_micros
+    assert booked == (-after.profit_micros if after.profit_micros < -30 else 0)
+
+
+async def test_the_posting_of_a_loss_says_so_and_no_other_does(harness: OrderHarness) -> None:
+    good = await reaches(harness, await harness.order(), 0)
+    await dear(harness, "")
+    lost = await reaches(harness, await harness.order(), 0)
+
+    async def both_paid() -> bool:
+        return all([(await harness.get(one.state.order_id)).up_paid for one in (good, lost)])
+
+    await eventually(both_paid)
+    (part,) = lost.deliveries
+    words = f"{pay_client.LOSS_MEMO} {micros_to_yuan(-lost.profit_micros)} 元"
+    assert harness.ledger.memos == {("up_channel", str(part.delivery_id)): words}
+    assert words == "亏本 9.9 元"
 
 
 async def test_a_refused_loss_is_never_bound_and_the_order_gets_its_money_back(

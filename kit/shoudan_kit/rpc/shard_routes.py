@@ -229,6 +229,10 @@ def _is_map(field: FieldDescriptor) -> bool:
     return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 
+def _is_sums(field: FieldDescriptor) -> bool:
+    return _is_map(field) and field.message_type.fields_by_name["value"].cpp_type in NUMBERS
+
+
 def _field(message: Any, path: str) -> FieldDescriptor:
     *above, last = path.split(".")
     for name in above:
@@ -243,9 +247,12 @@ def _answers(answered: Descriptor, results: str) -> bool:
 
 
 def _listed(answered: Descriptor) -> str:
-    """The repeated message of a response; a response has one at most where shards are put together."""
+    """The repeated message of a response; a response has one at most where shards are put together. Maps of
+    numbers are sums, no lists."""
     found = [
-        one.name for one in answered.fields if one.is_repeated and one.message_type is not None
+        one.name
+        for one in answered.fields
+        if one.is_repeated and one.message_type is not None and not _is_sums(one)
     ]
     if len(found) > 1:
         raise ValueError("the response has several lists")
@@ -267,7 +274,8 @@ def _value(value: Any) -> int:
 
 
 def added(answers: Sequence[Any], route: Route) -> Any:
-    """One answer of several: numbers are added, words and lists put together, each word once."""
+    """One answer of several: numbers are added, those of maps by their key, words and lists put together,
+    each word once."""
     whole = type(answers[0])()
     whole.CopyFrom(answers[0])
     for path in route.sums:
@@ -276,7 +284,11 @@ def added(answers: Sequence[Any], route: Route) -> Any:
         setattr(attrgetter(above)(whole), last, sum(numbers))
     for one in answers[1:]:
         for field, value in one.ListFields():
-            if field.is_repeated:
+            if _is_sums(field):
+                sums = getattr(whole, field.name)
+                for key, number in value.items():
+                    sums[key] += number
+            elif field.is_repeated:
                 there = getattr(whole, field.name)
                 there.extend(
                     value if field.name == route.listed else [v for v in value if v not in there]

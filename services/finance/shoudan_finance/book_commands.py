@@ -97,7 +97,30 @@ def income(
         sold = f"+ {_yuan(one.sales_micros)} - {_yuan(one.refunds_micros)}"
         bought = f"- {_yuan(one.costs_micros)} + {_yuan(one.returns_micros)}"
         words = f"{one.orders} orders, {sold} {bought}: profit {_yuan(one.profit_micros)} 元"
+        if one.losses:
+            words += f", {one.losses} deliveries at a loss of {_yuan(one.loss_micros)} 元"
         typer.echo(f"{by} {one.key}: {words}")
+
+
+@app.command()
+def losses(which: Period, as_csv: Csv = False, target: Target = DEFAULT_TARGET) -> None:
+    """Deliveries that were booked at a loss, and their sums by line and supplier."""
+    first, last = _period(which)
+    request = pb.ExportLossesRequest(first_day=first, last_day=last)
+    found: list[pb.Loss] = _run(
+        target, lambda stub: _all(stub.ExportLosses(request, timeout=REPORT_S), "losses")
+    )
+    if as_csv:
+        _csv(pb.Loss, found)
+        return
+    sums: dict[tuple[int, str], list[int]] = {}
+    for one in found:
+        words = f"order {one.order_id}, line {one.line_id}, {one.up_channel_no}"
+        typer.echo(f"{one.day} #{one.number} of {words}: {_yuan(one.loss_micros)} 元")
+        sums.setdefault((one.line_id, one.up_channel_no), []).append(one.loss_micros)
+    for (line_id, channel_no), lost in sorted(sums.items()):
+        words = f"{len(lost)} at a loss, {_yuan(sum(lost))} 元"
+        typer.echo(f"line {line_id}, {channel_no}: {words}")
 
 
 @app.command()

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
-from shoudan_finance import day_books, trade_books
+from shoudan_finance import day_books, losses, trade_books
 from shoudan_finance.context import Context
+from shoudan_finance.losses import Loss
 from shoudan_finance.refusals import FieldInvalid
 from shoudan_finance.store import balances, bill_facts, incomes
 from shoudan_finance.store.balances import Balance
@@ -36,6 +37,8 @@ class Income:
     commissions_in_micros: int = 0
     services_micros: int = 0
     fees_micros: int = 0
+    losses: int = 0
+    loss_micros: int = 0
 
     @property
     def profit_micros(self) -> int:
@@ -63,6 +66,11 @@ class Income:
             self.costs_micros += one.amount_micros
         else:
             self.returns_micros += one.amount_micros
+
+    def lose(self, micros: int) -> None:
+        """A delivery more that was booked at a loss; the profit has it already."""
+        self.losses += 1
+        self.loss_micros += micros
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +127,7 @@ async def _balances(context: Context, first: date, last: date) -> AsyncIterator[
 async def income(context: Context, first: date, last: date, by: str) -> list[Income]:
     """What the trades of a period come to, by key.
 
-    Refuses FieldInvalid, TradeDayNotFound, TradeDayIncomplete.
+    Refuses FieldInvalid, TradeDayNotFound, TradeDayIncomplete, DayNotFound, DayIncomplete.
     """
     if by not in KEYS:
         raise FieldInvalid("by", f"say {', '.join(KEYS)}")
@@ -130,7 +138,22 @@ async def income(context: Context, first: date, last: date, by: str) -> list[Inc
         for one in found:
             if one.key:
                 made.setdefault(one.key, Income(one.key)).add(one)
+        await day_books.complete_day(context, day)
+        async for page in losses.of_day(context, day):
+            for loss in page:
+                key = loss.key(by)
+                made.setdefault(key, Income(key)).lose(loss.loss_micros)
     return [made[key] for key in sorted(made)]
+
+
+async def lost(
+    context: Context, first: date, last: date
+) -> AsyncIterator[tuple[date, list[Loss]]]:
+    """What was booked at a loss in a period, by day. Refuses FieldInvalid, DayNotFound, DayIncomplete."""
+    await hold_days(context, first, last)
+    for day in period(first, last):
+        async for page in losses.of_day(context, day):
+            yield day, page
 
 
 async def traded_days(context: Context, first: date, last: date) -> list[date]:

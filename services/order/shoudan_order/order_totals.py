@@ -37,6 +37,8 @@ CANCELLED_TEXT = "订单已撤单"
 PARTIAL_CODE = "800"
 # Reason of an order parked because it is delivered in part and partial_auto is off.
 HALF = "delivered in part"
+# What seven amounts rounded apart may come to: less is no loss.
+ROUNDED_MICROS = 30
 
 
 def as_is(was: OrderState) -> OrderUpdate:
@@ -162,6 +164,15 @@ def delivered(order: Order, now: OrderUpdate, part: Delivery, cost_micros: int) 
         delivery_bind_status=BIND.next(now.delivery_bind_status, BindEvent.DELIVERED),
         notify_status=notify_after_end(order, now.notify_status),
     )
+
+
+def loss(order: Order, part: Delivery) -> int:
+    """What a part costs more than it is sold for, as both are booked; 0 when it loses nothing."""
+    down = _down(order, part.total_face_micros)
+    earned = down.sell - down.commission + down.service - down.fee
+    paid = part.cost_amount_micros - part.up_commission_amount_micros - part.service_amount_micros
+    lost = paid - earned
+    return lost if lost > ROUNDED_MICROS else 0
 
 
 def notify_after_end(order: Order, status: NotifyStatus) -> NotifyStatus:

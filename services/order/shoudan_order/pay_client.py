@@ -13,6 +13,7 @@ from grpc import aio
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan.pay.v1 import ledger_service_pb2_grpc as rpc
+from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.rpc.client import call_options
 from shoudan_kit.rpc.refusal import Refused, refused_from_proto
 
@@ -30,6 +31,7 @@ _ABOUT: Final = {
     ("up", False): pb.ABOUT_DELIVERY,
     ("up", True): pb.ABOUT_RETURN,
 }
+LOSS_MEMO: Final = "亏本"  # begins the memo of what is booked at a loss; finance lists by it
 _KINDS: Final = (
     ("channel", pb.TRADE_TYPE_TRADE),
     ("commission", pb.TRADE_TYPE_COMMISSION),
@@ -59,6 +61,7 @@ class Transfer(msgspec.Struct, frozen=True):
     service_micros: int
     refund: bool = False
     void: bool = False
+    loss_micros: int = 0  # what it costs more than it sold for
 
     @property
     def empty(self) -> bool:
@@ -95,7 +98,7 @@ class PayClient:
         amounts = (one.channel_micros, one.commission_micros, one.service_micros)
         change = REFUND if one.refund else DEDUCT
         about = _ABOUT[one.side, one.refund]
-        return pb.PostEntriesRequest.Group(
+        group = pb.PostEntriesRequest.Group(
             postings=[
                 pb.Posting(
                     account=pb.AccountKey(
@@ -113,6 +116,9 @@ class PayClient:
                 if amount
             ]
         )
+        if one.loss_micros:
+            group.postings[0].memo = f"{LOSS_MEMO} {micros_to_yuan(one.loss_micros)} 元"
+        return group
 
     async def balance(self, channel_no: str) -> int:
         """What is on the account that a channel pays from; raises grpc.RpcError, refusals among them."""

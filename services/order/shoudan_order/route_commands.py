@@ -45,7 +45,7 @@ def simulate(
     policy: Annotated[str, typer.Option(help="cheapest, weighted or outcome.")],
     weights: Annotated[str, typer.Option(help="SUPPLIER=SHARE,… of weighted.")] = "",
     terms: Annotated[str, typer.Option(help="NAME=NUMBER,… of outcome.")] = "",
-    most: Annotated[int, typer.Option(help="Orders looked at, at most.")] = 10_000,
+    most: Annotated[int, typer.Option(help="Orders looked at in each shard, at most.")] = 10_000,
     target: Target = DEFAULT_TARGET,
 ) -> None:
     """Try a policy on the stored orders of a day; nothing is changed."""

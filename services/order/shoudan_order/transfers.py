@@ -15,7 +15,7 @@ from shoudan_kit import log
 from shoudan_kit.rpc.refusal import Refused
 from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
-from shoudan_order import events, kinds
+from shoudan_order import events, kinds, order_totals
 from shoudan_order.context import Context, Purchase
 from shoudan_order.pay_client import DIFFERS, DOMAIN, Posted, Transfer
 from shoudan_order.states import (
@@ -52,8 +52,8 @@ def sale(order: Order) -> Transfer:
     )
 
 
-def purchase(delivery: Delivery) -> Transfer:
-    """What a supplier is paid for a delivery. Source: oms-behaviour §3.9 UpPay."""
+def purchase(order: Order, delivery: Delivery) -> Transfer:
+    """What a supplier is paid for a delivery, and what is lost by it. Source: oms-behaviour §3.9 UpPay."""
     return Transfer(
         "up",
         delivery.up_channel_no,
@@ -62,6 +62,7 @@ def purchase(delivery: Delivery) -> Transfer:
         -delivery.cost_amount_micros,
         delivery.up_commission_amount_micros,
         delivery.service_amount_micros,
+        loss_micros=order_totals.loss(order, delivery),
     )
 
 
@@ -159,7 +160,11 @@ async def pay_up(context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]) ->
     """
     orders = await context.orders({t.payload.order_id for t in tasks})
     bought = await _purchases(context, tasks)
-    due = {t: purchase(part) for t in tasks if (part := bought.get(t.payload.delivery_id))}
+    due = {
+        t: purchase(orders[part.order_id], part)
+        for t in tasks
+        if (part := bought.get(t.payload.delivery_id))
+    }
     done = await _post_due(context, tasks, due)
     made = [
         Purchase(t, part, orders[part.order_id])

@@ -31,7 +31,7 @@ ORIGIN: Final = Origin("any")
 # What an operator may read. A method that is not here and not named as a read is one that changes something.
 READS: Final = {
     "CheckPushes", "CheckRoute", "ExportAccountDays", "ExportBill", "ExportDebts",
-    "ExportInvoices", "ExportTrialBalance", "ExportIncome", "ListPeriods",
+    "ExportInvoices", "ExportTrialBalance", "ExportIncome", "ExportLosses", "ListPeriods",
     "ExportAuditLog", "ExportMovements", "ExportRecords",
     "ExportRefunds", "ExportTrades", "GetAccount", "GetBalance",
     "GetCatalogue", "GetDay", "GetDictionary", "GetHistory", "GetImportKey", "GetLifecycle",

@@ -47,6 +47,15 @@ class BookServicer(grpc_pb.BookServiceServicer):
             part = found[start : start + reports.PAGE_ROWS]
             yield pb.ExportIncomeResponse(incomes=[filled(pb.Income, one) for one in part])
 
+    async def ExportLosses(
+        self, request: pb.ExportLossesRequest, context: RpcContext
+    ) -> AsyncIterator[pb.ExportLossesResponse]:
+        """Movement by movement."""
+        first, last = _days(request.first_day, request.last_day)
+        async for day, page in reports.lost(self._context, first, last):
+            losses = [filled(pb.Loss, one, day=day.isoformat()) for one in page]
+            yield pb.ExportLossesResponse(losses=losses)
+
     async def ExportDebts(
         self, request: pb.ExportDebtsRequest, context: RpcContext
     ) -> AsyncIterator[pb.ExportDebtsResponse]:

@@ -86,13 +86,15 @@ def records(
     """The newest records of an account."""
     request = pb.ListRecordsRequest(account=key(ident, groups, eid), page_size=most)
     found = run(target, lambda stub: stub.ListRecords(request, timeout=CALL_S))
-    table = Table("seq", "time", "trade no", "quotes", "change", "trade", "amount 元", "balance 元")
+    table = Table(
+        *("seq", "time", "trade no", "quotes", "change", "trade", "amount 元", "balance 元", "memo")
+    )
     for one in found.records:
         table.add_row(
             *(str(one.seq), beijing(one.create_time.ToDatetime(UTC)), one.trade_no, one.ext_no),
             _short(pb.ChangeType.Name(one.change_type), "CHANGE_TYPE_"),
             _short(pb.TradeType.Name(one.trade_type), "TRADE_TYPE_"),
-            *(micros_to_yuan(one.amount_micros), micros_to_yuan(one.balance_micros)),
+            *(micros_to_yuan(one.amount_micros), micros_to_yuan(one.balance_micros), one.memo),
         )
     console.print(table)
 

@@ -48,7 +48,7 @@ class Shards(_message.Message):
     results: _builtins.str
     """The repeated field of the response with an answer for each item, in their order. Without it the answers of the shards are put together."""
     all: _builtins.bool
-    """All shards; beside number or key: all when that is empty. Numbers of the answers are added, lists put together."""
+    """All shards; beside number or key: all when that is empty. Numbers of the answers are added, those of maps by their key, lists put together."""
     shard: _builtins.str
     """Path of a field with the number of a shard, for what is about one shard, such as its chain. The answer's field shards says how many there are."""
     call: _builtins.bool

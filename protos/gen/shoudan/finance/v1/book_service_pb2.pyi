@@ -90,6 +90,8 @@ class Income(_message.Message):
     SERVICES_MICROS_FIELD_NUMBER: _builtins.int
     FEES_MICROS_FIELD_NUMBER: _builtins.int
     PROFIT_MICROS_FIELD_NUMBER: _builtins.int
+    LOSSES_FIELD_NUMBER: _builtins.int
+    LOSS_MICROS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Number of the line, down channel or supplier."""
     orders: _builtins.int
@@ -112,6 +114,10 @@ class Income(_message.Message):
     """手续费."""
     profit_micros: _builtins.int
     """毛利: sales - refunds - costs + returns - commissions out + commissions in + services; fees are not in it. By supplier without sales."""
+    losses: _builtins.int
+    """亏本: deliveries that were booked at a loss in the accounting days of the period."""
+    loss_micros: _builtins.int
+    """What they cost more than they sold for, before what was returned since; it is in the profit."""
     def __init__(
         self,
         *,
@@ -126,14 +132,74 @@ class Income(_message.Message):
         services_micros: _builtins.int = ...,
         fees_micros: _builtins.int = ...,
         profit_micros: _builtins.int = ...,
+        losses: _builtins.int = ...,
+        loss_micros: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commissions_in_micros", b"commissions_in_micros", "commissions_out_micros", b"commissions_out_micros", "costs_micros", b"costs_micros", "fees_micros", b"fees_micros", "key", b"key", "orders", b"orders", "profit_micros", b"profit_micros", "refunds_micros", b"refunds_micros", "returns_micros", b"returns_micros", "sales_micros", b"sales_micros", "services_micros", b"services_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commissions_in_micros", b"commissions_in_micros", "commissions_out_micros", b"commissions_out_micros", "costs_micros", b"costs_micros", "fees_micros", b"fees_micros", "key", b"key", "loss_micros", b"loss_micros", "losses", b"losses", "orders", b"orders", "profit_micros", b"profit_micros", "refunds_micros", b"refunds_micros", "returns_micros", b"returns_micros", "sales_micros", b"sales_micros", "services_micros", b"services_micros"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Income: _TypeAlias = Income  # noqa: Y015
+
+@_typing.final
+class Loss(_message.Message):
+    """Loss is a movement that was booked at a loss."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    RECORD_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    LINE_ID_FIELD_NUMBER: _builtins.int
+    DOWN_CHANNEL_NO_FIELD_NUMBER: _builtins.int
+    UP_CHANNEL_NO_FIELD_NUMBER: _builtins.int
+    AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
+    LOSS_MICROS_FIELD_NUMBER: _builtins.int
+    day: _builtins.str
+    """Accounting day, yyyy-mm-dd."""
+    record_id: _builtins.int
+    """The movement."""
+    account_id: _builtins.int
+    """Account that was charged."""
+    number: _builtins.int
+    """The delivery."""
+    order_id: _builtins.int
+    """Its order; 0 while the trade is not here, and so below."""
+    line_id: _builtins.int
+    """Product line."""
+    down_channel_no: _builtins.str
+    """The down channel."""
+    up_channel_no: _builtins.str
+    """The supplier."""
+    amount_micros: _builtins.int
+    """What the movement says."""
+    loss_micros: _builtins.int
+    """What the delivery cost more than it sold for."""
+    def __init__(
+        self,
+        *,
+        day: _builtins.str = ...,
+        record_id: _builtins.int = ...,
+        account_id: _builtins.int = ...,
+        number: _builtins.int = ...,
+        order_id: _builtins.int = ...,
+        line_id: _builtins.int = ...,
+        down_channel_no: _builtins.str = ...,
+        up_channel_no: _builtins.str = ...,
+        amount_micros: _builtins.int = ...,
+        loss_micros: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "amount_micros", b"amount_micros", "day", b"day", "down_channel_no", b"down_channel_no", "line_id", b"line_id", "loss_micros", b"loss_micros", "number", b"number", "order_id", b"order_id", "record_id", b"record_id", "up_channel_no", b"up_channel_no"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Loss: _TypeAlias = Loss  # noqa: Y015
 
 @_typing.final
 class Debt(_message.Message):
@@ -410,6 +476,56 @@ class ExportIncomeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExportIncomeResponse: _TypeAlias = ExportIncomeResponse  # noqa: Y015
+
+@_typing.final
+class ExportLossesRequest(_message.Message):
+    """ExportLossesRequest names a period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_DAY_FIELD_NUMBER: _builtins.int
+    LAST_DAY_FIELD_NUMBER: _builtins.int
+    first_day: _builtins.str
+    """First day, yyyy-mm-dd."""
+    last_day: _builtins.str
+    """Last day; the first one when empty."""
+    def __init__(
+        self,
+        *,
+        first_day: _builtins.str = ...,
+        last_day: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_day", b"first_day", "last_day", b"last_day"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportLossesRequest: _TypeAlias = ExportLossesRequest  # noqa: Y015
+
+@_typing.final
+class ExportLossesResponse(_message.Message):
+    """ExportLossesResponse is a part of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOSSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def losses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Loss]:
+        """By day, account and position in it."""
+
+    def __init__(
+        self,
+        *,
+        losses: _abc.Iterable[Global___Loss] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["losses", b"losses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportLossesResponse: _TypeAlias = ExportLossesResponse  # noqa: Y015
 
 @_typing.final
 class ExportDebtsRequest(_message.Message):

@@ -46,6 +46,11 @@ class BookServiceStub:
                 request_serializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ExportIncomeRequest.SerializeToString,
                 response_deserializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ExportIncomeResponse.FromString,
                 _registered_method=True)
+        self.ExportLosses = channel.unary_stream(
+                '/shoudan.finance.v1.BookService/ExportLosses',
+                request_serializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ExportLossesRequest.SerializeToString,
+                response_deserializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ExportLossesResponse.FromString,
+                _registered_method=True)
         self.ExportDebts = channel.unary_stream(
                 '/shoudan.finance.v1.BookService/ExportDebts',
                 request_serializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ExportDebtsRequest.SerializeToString,
@@ -92,7 +97,16 @@ class BookServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportIncome(self, request, context):
-        """ExportIncome sums the trades of a period by line, down channel or supplier. Errors: TRADE_DAY_NOT_FOUND, TRADE_DAY_INCOMPLETE, FIELD_INVALID.
+        """ExportIncome sums the trades of a period by line, down channel or supplier. Errors: TRADE_DAY_NOT_FOUND, TRADE_DAY_INCOMPLETE,
+        DAY_NOT_FOUND, DAY_INCOMPLETE, FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportLosses(self, request, context):
+        """ExportLosses streams the movements of a period that the order service booked at a loss (亏本): deliveries that cost more than they sold for.
+        Errors: DAY_NOT_FOUND, DAY_INCOMPLETE, FIELD_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -156,6 +170,11 @@ def add_BookServiceServicer_to_server(servicer, server):
                     servicer.ExportIncome,
                     request_deserializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ExportIncomeRequest.FromString,
                     response_serializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ExportIncomeResponse.SerializeToString,
+            ),
+            'ExportLosses': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportLosses,
+                    request_deserializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ExportLossesRequest.FromString,
+                    response_serializer=shoudan_dot_finance_dot_v1_dot_book__service__pb2.ExportLossesResponse.SerializeToString,
             ),
             'ExportDebts': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportDebts,
@@ -244,6 +263,33 @@ class BookService:
             '/shoudan.finance.v1.BookService/ExportIncome',
             shoudan_dot_finance_dot_v1_dot_book__service__pb2.ExportIncomeRequest.SerializeToString,
             shoudan_dot_finance_dot_v1_dot_book__service__pb2.ExportIncomeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportLosses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/shoudan.finance.v1.BookService/ExportLosses',
+            shoudan_dot_finance_dot_v1_dot_book__service__pb2.ExportLossesRequest.SerializeToString,
+            shoudan_dot_finance_dot_v1_dot_book__service__pb2.ExportLossesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -23,7 +23,13 @@ class BookServiceStub:
     DAY_NOT_FOUND, DAY_INCOMPLETE, FIELD_INVALID.
     """
     ExportIncome: _aio.UnaryStreamMultiCallable[_book_service_pb2.ExportIncomeRequest, _book_service_pb2.ExportIncomeResponse]
-    """ExportIncome sums the trades of a period by line, down channel or supplier. Errors: TRADE_DAY_NOT_FOUND, TRADE_DAY_INCOMPLETE, FIELD_INVALID."""
+    """ExportIncome sums the trades of a period by line, down channel or supplier. Errors: TRADE_DAY_NOT_FOUND, TRADE_DAY_INCOMPLETE,
+    DAY_NOT_FOUND, DAY_INCOMPLETE, FIELD_INVALID.
+    """
+    ExportLosses: _aio.UnaryStreamMultiCallable[_book_service_pb2.ExportLossesRequest, _book_service_pb2.ExportLossesResponse]
+    """ExportLosses streams the movements of a period that the order service booked at a loss (亏本): deliveries that cost more than they sold for.
+    Errors: DAY_NOT_FOUND, DAY_INCOMPLETE, FIELD_INVALID.
+    """
     ExportDebts: _aio.UnaryStreamMultiCallable[_book_service_pb2.ExportDebtsRequest, _book_service_pb2.ExportDebtsResponse]
     """ExportDebts streams accounts below zero at the end of a day and since when: of channels what we are owed, of suppliers what we owe. Errors:
     DAY_NOT_FOUND, DAY_INCOMPLETE.
@@ -66,7 +72,19 @@ class BookServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _book_service_pb2.ExportIncomeRequest,
         context: _aio.ServicerContext[_book_service_pb2.ExportIncomeRequest, _abc.AsyncIterator[_book_service_pb2.ExportIncomeResponse]],
     ) -> _abc.AsyncIterator[_book_service_pb2.ExportIncomeResponse]:
-        """ExportIncome sums the trades of a period by line, down channel or supplier. Errors: TRADE_DAY_NOT_FOUND, TRADE_DAY_INCOMPLETE, FIELD_INVALID."""
+        """ExportIncome sums the trades of a period by line, down channel or supplier. Errors: TRADE_DAY_NOT_FOUND, TRADE_DAY_INCOMPLETE,
+        DAY_NOT_FOUND, DAY_INCOMPLETE, FIELD_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportLosses(
+        self,
+        request: _book_service_pb2.ExportLossesRequest,
+        context: _aio.ServicerContext[_book_service_pb2.ExportLossesRequest, _abc.AsyncIterator[_book_service_pb2.ExportLossesResponse]],
+    ) -> _abc.AsyncIterator[_book_service_pb2.ExportLossesResponse]:
+        """ExportLosses streams the movements of a period that the order service booked at a loss (亏本): deliveries that cost more than they sold for.
+        Errors: DAY_NOT_FOUND, DAY_INCOMPLETE, FIELD_INVALID.
+        """
 
     @_abc_1.abstractmethod
     def ExportDebts(

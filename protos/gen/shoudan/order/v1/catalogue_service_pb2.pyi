@@ -1007,7 +1007,7 @@ class CheckRouteRequest(_message.Message):
     route_policy: _builtins.str
     """As in Line."""
     page_size: _builtins.int
-    """Orders of any line looked at, at most 1000; 0 means 500."""
+    """Orders of any line looked at, in each shard, at most 1000; 0 means 500."""
     page_token: _builtins.str
     """From the page before."""
     @_builtins.property

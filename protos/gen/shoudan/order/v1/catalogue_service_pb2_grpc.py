@@ -101,7 +101,7 @@ class CatalogueServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CheckRoute(self, request, context):
-        """CheckRoute tries a policy on a page of a line's orders of a day, with several shards those of the first; nothing is written. Errors: FIELD_INVALID, CATALOGUE_INVALID.
+        """CheckRoute tries a policy on a page of a line's orders of a day, with several shards a page of each; nothing is written. Errors: FIELD_INVALID, CATALOGUE_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -21,7 +21,7 @@ class CatalogueServiceStub:
     GetRoute: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetRouteRequest, _catalogue_service_pb2.GetRouteResponse]
     """GetRoute says why each part of an order went to its supplier. Errors: NOT_FOUND."""
     CheckRoute: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.CheckRouteRequest, _catalogue_service_pb2.CheckRouteResponse]
-    """CheckRoute tries a policy on a page of a line's orders of a day, with several shards those of the first; nothing is written. Errors: FIELD_INVALID, CATALOGUE_INVALID."""
+    """CheckRoute tries a policy on a page of a line's orders of a day, with several shards a page of each; nothing is written. Errors: FIELD_INVALID, CATALOGUE_INVALID."""
     ImportSegments: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.ImportSegmentsRequest, _catalogue_service_pb2.ImportSegmentsResponse]
     """ImportSegments makes the rows of a file the whole table of number segments (号段), or names all that is wrong with it and changes nothing. The same file again is no new version. Errors: FIELD_INVALID."""
     GetSegments: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetSegmentsRequest, _catalogue_service_pb2.GetSegmentsResponse]
@@ -62,7 +62,7 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalogue_service_pb2.CheckRouteRequest,
         context: _aio.ServicerContext[_catalogue_service_pb2.CheckRouteRequest, _abc.Awaitable[_catalogue_service_pb2.CheckRouteResponse]],
     ) -> _abc.Awaitable[_catalogue_service_pb2.CheckRouteResponse]:
-        """CheckRoute tries a policy on a page of a line's orders of a day, with several shards those of the first; nothing is written. Errors: FIELD_INVALID, CATALOGUE_INVALID."""
+        """CheckRoute tries a policy on a page of a line's orders of a day, with several shards a page of each; nothing is written. Errors: FIELD_INVALID, CATALOGUE_INVALID."""
 
     @_abc_1.abstractmethod
     def ImportSegments(
