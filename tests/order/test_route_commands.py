@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from shoudan.order.v1 import catalogue_service_pb2 as catalogue_pb
 from shoudan_kit.clock import BEIJING
+from shoudan_kit.db.shard_keys import shard_of_key
 from shoudan_order import route_commands
-from tests.order.harness import OrderHarness
+from tests.order.harness import YUAN, Inbox, OrderHarness
 from tests.order.test_routing import delivered, second, slow
+from tests.order.test_shards import CHANNELS, ended, opened, placed
+from tests.shard_maps import Maps
 
 
 async def shoudan(harness: OrderHarness, *argv: str) -> Result:
@@ -63,3 +68,34 @@ async def test_weights_that_are_none_are_refused_in_words(
     found = await shoudan(harness, *asked, "--weights", wrong)
     assert found.exit_code == 2
     assert f"{wrong} is not NAME=NUMBER" in found.output
+
+
+async def test_a_policy_is_tried_on_the_orders_of_all_shards(new_map: Maps, inbox: Inbox) -> None:
+    urls, file = await new_map("order", 2)
+    async with opened(urls, inbox, shards=file) as several:
+        await tried_on_all(several)
+
+
+async def tried_on_all(several: OrderHarness) -> None:
+    """A policy looks at every channel's order, whose shards are all that there are."""
+    made = await placed(several)
+    await ended(several, made.values())
+    ran = {shard_of_key([one], len(several.process.cells)) for one in CHANNELS}
+    assert len(ran) == len(several.process.cells), "a channel in each shard"
+    (day,) = await several.sql("SELECT CAST(shoudan_now() AT TIME ZONE 'Asia/Shanghai' AS date)")
+    request = catalogue_pb.CheckRouteRequest(day=str(day[0]), line_id=1, page_size=1)
+    orders, was, would, cost = 0, Counter[str](), Counter[str](), 0
+    for _ in range(len(CHANNELS) + 1):
+        page = await several.catalogue.CheckRoute(request)
+        orders, cost = orders + page.orders, cost + page.was_cost_micros
+        was.update(page.was)
+        would.update(page.would)
+        request.page_token = page.next_page_token
+        if not page.next_page_token:
+            break
+    assert not request.page_token
+    assert (orders, cost) == (len(CHANNELS), len(CHANNELS) * 160 * YUAN)
+    assert was == would == Counter({"ycup": len(CHANNELS)})
+    words = ("simulate", "--day", str(day[0]), "--line", "1", "--policy", "cheapest")
+    shown = await shoudan(several, *words)
+    assert f"{len(CHANNELS)} orders; 0 would begin" in shown.output

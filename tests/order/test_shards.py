@@ -37,7 +37,6 @@ from shoudan_kit.embedded import DatabaseUrls, Postgres
 from shoudan_kit.rpc.refusal import refused_from_rpc
 from shoudan_kit.rpc.shard_looks import MISSING, PARTIAL, SHARD
 from shoudan_kit.rpc.shard_routes import route_of
-from shoudan_order import route_commands
 from tests.order.harness import LOOPBACK, YUAN, Inbox, OrderHarness, down_product, inboxes, running
 from tests.poll import eventually
 from tests.shard_maps import Maps, of_shards, pages, two_servers
@@ -158,33 +157,6 @@ async def test_orders_of_one_batch_live_each_in_the_shard_of_their_channel(
     kept = await of_shards(several.process, "SELECT down_channel_no FROM oms_order_info ORDER BY 1")
     for shard, here in enumerate(kept):
         assert here == sorted(one for one in CHANNELS if shard_of_key([one], shards) == shard)
-
-
-async def test_a_policy_is_tried_on_the_orders_of_all_shards(several: OrderHarness) -> None:
-    made = await placed(several)
-    await ended(several, made.values())
-    ran = {shard_of_key([one], len(several.process.cells)) for one in CHANNELS}
-    assert len(ran) == len(several.process.cells), "a channel in each shard"
-    (day,) = await several.sql("SELECT CAST(shoudan_now() AT TIME ZONE 'Asia/Shanghai' AS date)")
-    request = catalogue_pb.CheckRouteRequest(day=str(day[0]), line_id=1, page_size=1)
-    orders, was, would, cost = 0, Counter[str](), Counter[str](), 0
-    for _ in range(len(CHANNELS) + 1):
-        page = await several.catalogue.CheckRoute(request)
-        orders, cost = orders + page.orders, cost + page.was_cost_micros
-        was.update(page.was)
-        would.update(page.would)
-        request.page_token = page.next_page_token
-        if not page.next_page_token:
-            break
-    assert not request.page_token
-    assert (orders, cost) == (len(CHANNELS), len(CHANNELS) * 160 * YUAN)
-    assert was == would == Counter({"ycup": len(CHANNELS)})
-    ran_at = f"127.0.0.1:{several.process.port}"
-    words = ["simulate", "--day", str(day[0]), "--line", "1", "--policy", "cheapest"]
-    shown = await asyncio.to_thread(
-        CliRunner().invoke, route_commands.app, [*words, "--target", ran_at]
-    )
-    assert f"{len(CHANNELS)} orders; 0 would begin" in shown.output
 
 
 async def test_refunds_go_back_in_the_shard_of_their_order(four: OrderHarness) -> None:

@@ -146,9 +146,7 @@ async def income(context: Context, first: date, last: date, by: str) -> list[Inc
     return [made[key] for key in sorted(made)]
 
 
-async def lost(
-    context: Context, first: date, last: date
-) -> AsyncIterator[tuple[date, list[Loss]]]:
+async def lost(context: Context, first: date, last: date) -> AsyncIterator[tuple[date, list[Loss]]]:
     """What was booked at a loss in a period, by day. Refuses FieldInvalid, DayNotFound, DayIncomplete."""
     await hold_days(context, first, last)
     for day in period(first, last):
