@@ -230,7 +230,10 @@ def _is_map(field: FieldDescriptor) -> bool:
 
 
 def _is_sums(field: FieldDescriptor) -> bool:
-    return _is_map(field) and field.message_type.fields_by_name["value"].cpp_type in NUMBERS
+    entry = field.message_type
+    if entry is None or not entry.GetOptions().map_entry:
+        return False
+    return entry.fields_by_name["value"].cpp_type in NUMBERS
 
 
 def _field(message: Any, path: str) -> FieldDescriptor:
