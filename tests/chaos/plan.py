@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from random import Random
 
 from shoudan_cli.wiring import GATEWAY, SANDBOX, SERVICES, replica
+from shoudan_order.kinds import DELIVER
 
 REPLICAS = 2
 NATS, POSTGRES = "nats", "postgres"
@@ -38,9 +39,11 @@ class Tier:
     drain_s: float
 
 
+# What ends by itself may take as long as its longest reminder, and then as long as an order takes.
+REST_S = DELIVER.interval_s + 30
 TIERS = {
-    "smoke": Tier(faults=10, gap_s=0.5, orders=40, drain_s=60),
-    "commit": Tier(faults=90, gap_s=0.9, orders=540, drain_s=120),
+    "smoke": Tier(faults=10, gap_s=0.5, orders=40, drain_s=REST_S),
+    "commit": Tier(faults=90, gap_s=0.9, orders=540, drain_s=REST_S),
     "hour": Tier(faults=4_100, gap_s=0.85, orders=50_500, drain_s=300),
 }
 QUIET_S = 2.0

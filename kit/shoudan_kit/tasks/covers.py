@@ -33,6 +33,8 @@ class Cover:
     open: int = 0  # tasks under it that are not written
     over: bool = False  # its own work is done: it goes with the last of them
     lifted: bool = False  # covers nothing any more
+    # A commit of steps under it was not answered: they may be nowhere, so its row stays due with the lease.
+    doubted: bool = False
     made_at: float = field(default_factory=time.monotonic)
 
     def holds(self, lease_s: float) -> bool:
@@ -90,6 +92,13 @@ class Covered:
             assert one.cover is not None
             one.cover.open -= 1
 
+    def doubt(self) -> None:
+        """The commit was not answered: rows may have moved on to steps that no memory holds."""
+        for one in self.held:
+            assert one.cover is not None
+            one.cover.lifted = one.cover.doubted = True
+        self.undo()
+
 
 def let_go(task: Task[Any]) -> None:
     """The task has ended, or has a row now."""
@@ -112,7 +121,7 @@ async def write(db: AsyncConnection, tasks: Sequence[Task[Any]], lease_s: float)
         cover.lifted = True
     gone = [cover.task_id for cover in bare if cover.over]
     await store.write(db, tasks=held, lease_s=lease_s, done=gone, batch_id=0, events=())
-    await lift(db, [cover for cover in bare if not cover.over])
+    await lift(db, [cover for cover in bare if not cover.over and not cover.doubted])
 
 
 async def lift(db: AsyncConnection, covers: Sequence[Cover]) -> None:

@@ -214,7 +214,7 @@ class UnitOfWork:
         try:
             await self._transaction.__aexit__(None, None, None)
         except BaseException:
-            self._covered.undo()
+            self._covered.doubt()
             self.audit.end(written=False)
             raise
         self.audit.end(written=True)

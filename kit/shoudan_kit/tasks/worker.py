@@ -14,10 +14,11 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit import log, metrics
-from shoudan_kit.db.errors import describe
+from shoudan_kit.db.errors import Unavailable, describe
 from shoudan_kit.db.pool import Database
 from shoudan_kit.limits.slots import SlotBook
 from shoudan_kit.process.shutdown import cancel_all
@@ -39,6 +40,8 @@ CLAIM_MAX: Final = 1_000  # rows in one scan
 MEMORY_MAX: Final = 20_000  # tasks in memory; more stay in the table
 KEEP_FAILED_S: Final = 30 * 86_400
 CLEAR_MAX: Final = 1_000
+# The database is away or busy: what was begun is begun again soon, not at its interval.
+AWAY: Final = (Unavailable, DBAPIError, OSError, TimeoutError, PoolTimeout)
 
 _logger = log.get_logger("worker")
 
@@ -238,13 +241,13 @@ class Worker(Generic[C]):
             return False
         except Exception as error:
             rest = [task for task in batch if not task.finished]
-            if len(rest) > 1 and not isinstance(error, DBAPIError | OSError | TimeoutError):
+            if len(rest) > 1 and not isinstance(error, AWAY):
                 middle = len(rest) // 2
                 left = await self._run_halves(mine, rest[:middle])
                 return await self._run_halves(mine, rest[middle:]) or left
             for task in rest:
                 task.error = type(error).__name__
-                if isinstance(error, DBAPIError | OSError | TimeoutError):
+                if isinstance(error, AWAY):
                     task.retry_after_s = min(1.0 * task.count, mine.kind.interval_s)
             _logger.exception(
                 "task_raised",

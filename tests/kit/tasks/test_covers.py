@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -195,3 +196,34 @@ async def test_what_could_not_be_written_is_not_held(house):
         await unwritable()
     await house.end(house.steps[0], over=cover)
     assert await house.rows() == []
+
+
+class Unanswered:
+    """A transaction that is committed without its caller learning it."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._real.__aexit__(*error)
+        raise ConnectionResetError
+
+
+async def test_a_commit_that_is_not_answered_leaves_the_cover_due_with_the_lease(house):
+    """What it held is in no memory, so a step that is written afterwards may not put the row off."""
+    start(house, 2)
+    cover = await house.begin(0)
+    await eventually(lambda: len(house.steps) == 1)
+
+    async def unanswered() -> None:
+        async with house.work() as work:
+            work.tasks.add(STEP, Step(1), cover=cover)
+            work._transaction = Unanswered(work._transaction)
+
+    with pytest.raises(ConnectionResetError):
+        await unanswered()
+    house.steps[0].retry_after(100)
+    house.worker.nack(house.steps[0])
+    await eventually(lambda: house.wholes, 30)
+    assert [task.payload.n for task in house.steps] == [0]
+    assert await house.rows() == [("test.step", 100)]

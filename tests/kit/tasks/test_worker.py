@@ -11,7 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from shoudan_kit.db.errors import Unavailable
 from shoudan_kit.db.pool import Database
 from shoudan_kit.tasks import store
 from shoudan_kit.tasks.kinds import Kind, handles, handles_each
@@ -28,6 +30,7 @@ class Step(msgspec.Struct):
 
 BATCH = Kind("test.batch", Step, "test:batch", interval_s=1)
 EACH = Kind("test.each", Step, "test:each", interval_s=1, each=True, parallel=8)
+SLOW = Kind("test.slow", Step, "test:slow", interval_s=600)
 
 
 class Harness:
@@ -262,3 +265,22 @@ async def test_what_waits_for_a_slot_of_another_shard_is_gathered_into_one_batch
     finally:
         for one in (first, second):
             await one.worker.stop(1)
+
+
+@pytest.mark.parametrize("error", [Unavailable("gone"), PoolTimeout("none is free")], ids=repr)
+async def test_a_database_that_was_away_is_tried_again_soon_not_at_the_interval(harness, error):
+    tried: list[int] = []
+
+    @handles(SLOW)
+    async def fails_once(harness: Harness, tasks) -> None:
+        tried.append(len(tasks))
+        if len(tried) == 1:
+            raise error
+        async with harness.work() as work:
+            work.tasks.finish(*tasks)
+
+    harness.worker = Worker(harness.database, harness, [fails_once], scan_s=0.05)
+    harness.worker.start()
+    await harness.add(SLOW, [1, 2])
+    await eventually(lambda: len(tried) == 2, 30)
+    assert tried == [2, 2], "halved, as if one of them could not be done"

@@ -245,15 +245,18 @@ class Sender:
             self._queue.extendleft(reversed(batch.items()))
             await asyncio.sleep(0.5)
             return
-        hit("delivery.before_call")
-        trial = self.supplier.state is SupplierState.TRIPPED
-        for count, row in enumerate(rows, 1):
-            self._in_flight += 1
-            self._spawn(self._deliver(row, batch.pop(row.order_no), trial=trial))
-            if count % TURN_MAX == 0:
-                await asyncio.sleep(0)
-        if batch:
-            await self._drop(batch)
+        try:
+            hit("delivery.before_call")
+            trial = self.supplier.state is SupplierState.TRIPPED
+            for count, row in enumerate(rows, 1):
+                self._in_flight += 1
+                self._spawn(self._deliver(row, batch.pop(row.order_no), trial=trial))
+                if count % TURN_MAX == 0:
+                    await asyncio.sleep(0)
+            if batch:
+                await self._drop(batch)
+        finally:  # what is not under way by now is let go, else its task would wait for it for good
+            self._known.difference_update(batch)
 
     async def _paced(self) -> int:
         """Gather free places, then give those that may be used now."""
@@ -267,10 +270,13 @@ class Sender:
 
     async def _drop(self, unmoved: dict[int, RequestTask]) -> None:
         """Deliveries that could not be marked: overdue ones fail, others another process has moved."""
-        async with self._db.connect() as db:
-            overdue = set(await store.overdue(db, list(unmoved)))
+        try:
+            async with self._db.connect() as db:
+                overdue = set(await store.overdue(db, list(unmoved)))
+        except AWAY as error:
+            _log.warning("overdue_not_read", error=type(error).__name__)
+            return  # their task looks at them again
         for order_no, request_task in unmoved.items():
-            self._known.discard(order_no)
             if order_no in overdue:
                 self._never(order_no, request_task, "NOT_SENT_IN_TIME", "its owner no longer waits")
 
@@ -290,6 +296,9 @@ class Sender:
         """One call and what it means; the number is never sent again from here unless refused unsent."""
         try:
             outcome = await self._request(row, trial=trial)
+        except BaseException:
+            self._known.discard(row.order_no)  # its task looks at it again, and asks
+            raise
         finally:
             self._in_flight -= 1
             self._wake.set()
@@ -299,9 +308,11 @@ class Sender:
             self._known.discard(row.order_no)
             self._writer.enqueue(outcome)
             return
-        await self._writer.write(outcome)
-        await asyncio.sleep(REFUSED_WAIT_S * random.uniform(0.5, 1.5))
-        self._known.discard(row.order_no)
+        try:
+            await self._writer.write(outcome)
+            await asyncio.sleep(REFUSED_WAIT_S * random.uniform(0.5, 1.5))
+        finally:
+            self._known.discard(row.order_no)
         self.enqueue([row.order_no], request_task)
 
     async def _request(self, row: Outgoing, *, trial: bool) -> Outcome:
