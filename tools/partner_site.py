@@ -265,11 +265,17 @@ def build(out: Path = OUT, zensical: str = "") -> None:
             _finished(target, language, pages)
         _viewer(made / "api")
         outer = [one for one in partners.load().values() if one.role not in {"internal", "test"}]
-        postman = partner_postman.collection(openapi.document(outer))
+        postman = partner_postman.collection(openapi.document(outer, release=_release()))
         (made / "files/postman.json").write_text(postman, "utf-8")
         (made / "manifest.json").write_text(json.dumps(manifest(made), indent=1) + "\n", "utf-8")
         shutil.rmtree(out, ignore_errors=True)
         shutil.copytree(made, out)
+
+
+def _release() -> str:
+    """Of the source: the image makes these pages before anything of it is installed."""
+    project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    return str(project["version"])
 
 
 def _viewer(folder: Path) -> None:

@@ -18,7 +18,9 @@ FORM: Final = "application/x-www-form-urlencoded"
 JSON: Final = "application/json"
 
 
-def document(partners: Iterable[Partner], base_url: str = "") -> dict[str, Any]:
+def document(
+    partners: Iterable[Partner], base_url: str = "", release: str | None = None
+) -> dict[str, Any]:
     """The whole document of one listener; `base_url`: where partners reach it."""
     paths: dict[str, Any] = {}
     errors = {"Error": _error()}
@@ -39,7 +41,7 @@ def document(partners: Iterable[Partner], base_url: str = "") -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "shoudan",
-            "version": version("shoudan"),
+            "version": release or version("shoudan"),
             "description": "Parameters may come as query string, form or JSON; a form wins over the query, "
             "the query over JSON. Errors: see Error.",
         },
