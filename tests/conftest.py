@@ -20,6 +20,7 @@ from shoudan_kit.process.child import Child
 from shoudan_kit.process.gc_tuning import tune_gc
 from tests import dropped
 from tests.console.chromium import PROGRAM
+from tests.gateway import node
 from tests.preloaded import Nursery, started
 from tests.shard_maps import MapMaker, Maps
 from tests.shares import Shares, rank
@@ -42,8 +43,11 @@ def pytest_configure() -> None:
 
 
 def pytest_report_header() -> str:
-    """Whether what needs a browser runs."""
-    return f"browser: {PROGRAM or 'none here, test_browser.py and test_docs_browser.py do not run'}"
+    """Whether what needs a browser or node runs."""
+    browser = PROGRAM or "none here, test_browser.py and test_docs_browser.py do not run"
+    return (
+        f"browser: {browser}; node: {node.PROGRAM or 'none here, test_collections.py does not run'}"
+    )
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,4 +1,4 @@
-"""The calls of partners as a collection of Postman 2.1, which Bruno reads too, made of OpenAPI."""
+"""The calls of partners as a collection of Postman 2.1, made of OpenAPI."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
+
+from tools.partner_calls import Call, folders, parts
 
 SCHEMA: Final = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
 # Signs each call of a channel with {{secret}} in the second version, where there is one.
@@ -31,12 +33,6 @@ if (secret) {
 
 def collection(document: Mapping[str, Any]) -> str:
     """The collection as JSON: a folder for each protocol, a request for each operation with its examples."""
-    folders: dict[str, list[dict[str, Any]]] = {}
-    for path, item in document["paths"].items():
-        for verb, operation in item.items():
-            if verb == "post" and "get" in item:
-                continue  # the same call: a channel may send it either way
-            folders.setdefault(operation["tags"][0], []).append(_request(path, verb, operation))
     made = {
         "info": {"name": "shoudan 收单", "schema": SCHEMA},
         "variable": [
@@ -45,58 +41,39 @@ def collection(document: Mapping[str, Any]) -> str:
             {"key": "token", "value": ""},
         ],
         "item": [
-            {"name": name, "item": requests, **_signed(requests)}
-            for name, requests in folders.items()
+            {"name": name, "item": [_request(one) for one in ones], **_signed(ones)}
+            for name, ones in folders(document).items()
         ],
     }
     return json.dumps(made, ensure_ascii=False, indent=1) + "\n"
 
 
-def _signed(requests: list[dict[str, Any]]) -> dict[str, Any]:
+def _signed(ones: list[Call]) -> dict[str, Any]:
     """Channels sign before each call."""
-    if not any("channel_signature" in one["_security"] for one in requests):
-        for one in requests:
-            del one["_security"]
+    if not any(one.signed for one in ones):
         return {}
-    for one in requests:
-        del one["_security"]
     script = {"type": "text/javascript", "exec": SIGNER.splitlines()}
     return {"event": [{"listen": "prerequest", "script": script}]}
 
 
-def _request(path: str, verb: str, operation: Mapping[str, Any]) -> dict[str, Any]:
-    rows = operation.get("parameters", ())
-    query = {
-        one["name"]: str(one["example"])
-        for one in rows
-        if one["in"] == "query" and "example" in one
-    }
-    places = [
-        {"key": one["name"], "value": str(one.get("example", ""))}
-        for one in rows
-        if one["in"] == "path"
-    ]
-    parts = [f":{part[1:-1]}" if part[:1] == "{" else part for part in path.strip("/").split("/")]
-    raw = "{{base}}/" + "/".join(parts) + (f"?{urlencode(query)}" if query else "")
+def _request(call: Call) -> dict[str, Any]:
+    path = parts(call.path)
+    raw = "{{base}}/" + "/".join(path) + (f"?{urlencode(call.query)}" if call.query else "")
     request: dict[str, Any] = {
-        "method": verb.upper(),
-        "description": operation["description"],
+        "method": call.method,
+        "description": call.about,
         "url": {
             "raw": raw,
             "host": ["{{base}}"],
-            "path": parts,
-            "query": [{"key": key, "value": value} for key, value in query.items()],
-            "variable": places,
+            "path": path,
+            "query": [{"key": key, "value": value} for key, value in call.query.items()],
+            "variable": [{"key": key, "value": value} for key, value in call.places.items()],
         },
     }
-    names = {name for way in operation["security"] for name in way}
-    if "bearer_token" in names:
+    if call.bearer:
         bearer = [{"key": "token", "value": "{{token}}", "type": "string"}]
         request["auth"] = {"type": "bearer", "bearer": bearer}
-    body = operation.get("requestBody", {}).get("content", {}).get("application/json")
-    if body is not None:
-        examples: Mapping[str, Any] = body.get("examples", {})
-        shown: Any = next((one["value"] for one in examples.values()), None)
-        text = json.dumps(shown, ensure_ascii=False, indent=1)
-        request["body"] = {"mode": "raw", "raw": text, "options": {"raw": {"language": "json"}}}
-    return {"name": operation["summary"], "request": request, "_security": names}
+    if call.body is not None:
+        options = {"raw": {"language": "json"}}
+        request["body"] = {"mode": "raw", "raw": call.body, "options": options}
+    return {"name": call.name, "request": request}

@@ -25,7 +25,13 @@ from shoudan_fakes.scripts import SCRIPTS, chinese
 from shoudan_gateway import advice, openapi, partners, versions
 from shoudan_order import states
 from shoudan_order.config import NOTIFY_WAITS_S
-from tools import partner_pictures, partner_postman, partner_protocols, signing_clients
+from tools import (
+    partner_bruno,
+    partner_pictures,
+    partner_postman,
+    partner_protocols,
+    signing_clients,
+)
 from tools.partner_protocols import EN, ZH
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -42,6 +48,7 @@ TYPES: Final = {
     ".js": "text/javascript; charset=utf-8",
     ".json": "application/json; charset=utf-8",
     ".png": "image/png",
+    ".zip": "application/zip",
     **dict.fromkeys((".py", ".java", ".php", ".go", ".cs"), "text/plain; charset=utf-8"),
 }
 SQUEEZED_FROM: Final = 1024  # bytes; smaller files are sent as they are
@@ -265,8 +272,9 @@ def build(out: Path = OUT, zensical: str = "") -> None:
             _finished(target, language, pages)
         _viewer(made / "api")
         outer = [one for one in partners.load().values() if one.role not in {"internal", "test"}]
-        postman = partner_postman.collection(openapi.document(outer, release=_release()))
-        (made / "files/postman.json").write_text(postman, "utf-8")
+        document = openapi.document(outer, release=_release())
+        (made / "files/postman.json").write_text(partner_postman.collection(document), "utf-8")
+        (made / "files/bruno.zip").write_bytes(partner_bruno.collection(document))
         (made / "manifest.json").write_text(json.dumps(manifest(made), indent=1) + "\n", "utf-8")
         shutil.rmtree(out, ignore_errors=True)
         shutil.copytree(made, out)
@@ -369,7 +377,7 @@ def manifest(folder: Path) -> dict[str, Any]:
         served = name.removesuffix("index.html")
         digest = hashlib.sha256(body).hexdigest()[:32]
         entry = {"file": name, "type": TYPES[path.suffix], "etag": digest}
-        if len(body) >= SQUEEZED_FROM and path.suffix != ".png":
+        if len(body) >= SQUEEZED_FROM and path.suffix not in {".png", ".zip"}:
             path.unlink()
             path.with_name(path.name + ".gz").write_bytes(gzip.compress(body, 9, mtime=0))
             entry |= {"file": f"{name}.gz", "gzip": True}

@@ -315,7 +315,8 @@ def _catalogue_rows(found: catalogue.Catalogue) -> dict[str, Any]:
 
 def _supplier(one: delivery.Supplier) -> dict[str, Any]:
     row = _without(_plain(one), "state", "state_reason", "balance_yuan", "error_codes")
-    row["timeout_s"] = int(one.timeout_s)
+    whole = one.timeout_s.is_integer()
+    row["timeout_s"] = int(one.timeout_s) if whole else one.timeout_s
     row["template"] = json.loads(one.template) if one.template else {}
     return row | {"error_codes": [_plain(code) for code in one.error_codes]}
 

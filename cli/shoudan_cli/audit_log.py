@@ -21,6 +21,7 @@ from shoudan.identity.v1 import identity_service_pb2_grpc as identity_grpc
 from shoudan_cli.clients import SERVICES, Clients, Failed, errors, open_clients, run, settings
 from shoudan_kit.clock import beijing
 from shoudan_kit.ids import id_of
+from shoudan_kit.spreadsheet import Bom, mark_of, safe
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -28,7 +29,6 @@ PAGES_MAX: Final = 200  # of 10 000 rows each that a list looks through in one s
 NAMES_MAX: Final = 1_000
 EXPORT_S: Final = 240.0  # one stream; what it left out is asked for again, behind its last row
 FIELDS: Final = tuple(one.name for one in pb.AuditLogRow.DESCRIPTOR.fields)
-FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute
 
 Service = Annotated[str, typer.Option(help=f"Of {', '.join(SERVICES)}; all without it.")]
 Since = Annotated[str, typer.Option(help="From this time on, such as 2026-11-29T08:00+08:00.")]
@@ -60,6 +60,7 @@ def list_rows(
 def export(
     output: Annotated[Path | None, typer.Option(help="File; without it, the terminal.")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV in place of JSON lines.")] = False,
+    bom: Bom = False,
     service: Service = "",
     since: Since = "",
     until: Until = "",
@@ -70,7 +71,8 @@ def export(
 ) -> None:
     """Every row with its block, oldest first, services merged by time."""
     wanted = _filter(since, until, operator, action, subject, request)
-    run(lambda: _export(_chosen(service), wanted, output, as_csv=as_csv))
+    mark = mark_of(bom=bom, as_csv=as_csv)
+    run(lambda: _export(_chosen(service), wanted, output, mark, as_csv=as_csv))
 
 
 @app.command()
@@ -206,13 +208,20 @@ def _line(row: dict[str, Any]) -> str:
 
 # ---------------------------------------------------------------- export
 async def _export(
-    chosen: Iterable[str], wanted: pb.AuditLogFilter, output: Path | None, *, as_csv: bool
+    chosen: Iterable[str],
+    wanted: pb.AuditLogFilter,
+    output: Path | None,
+    mark: str,
+    *,
+    as_csv: bool,
 ) -> None:
     async with open_clients(settings()) as clients:
         if output is None:
+            sys.stdout.write(mark)
             count = await _write(clients, chosen, wanted, sys.stdout, as_csv=as_csv)
         else:
             with output.open("w", encoding="utf-8", newline="") as file:
+                file.write(mark)
                 count = await _write(clients, chosen, wanted, file, as_csv=as_csv)
     typer.echo(f"{count} rows", err=True)
 
@@ -276,7 +285,7 @@ async def _merged(sources: list[AsyncIterator[pb.AuditLogRow]]) -> AsyncIterator
 
 
 def _cell(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    return safe(value) if isinstance(value, str) else value
 
 
 # ---------------------------------------------------------------- verify

@@ -40,6 +40,12 @@ def _text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _seconds(value: object) -> object:
+    """Seconds to the millisecond: a decimal is read as its text."""
+    given = isinstance(value, int | str) and not isinstance(value, bool)
+    return float(str(value)) if given else value
+
+
 def _unsigned(value: object) -> object:
     """`none` as the contract writes it."""
     return "" if value == "none" else value
@@ -53,6 +59,7 @@ Code = Annotated[str, BeforeValidator(_text), Field(min_length=1, max_length=8)]
 Note = Annotated[str, BeforeValidator(_text), Field(max_length=1024)]
 Key = Annotated[int, Field(ge=1, lt=2**63)]
 OvertimeS = Annotated[int, Field(ge=1, le=30 * 86_400)]
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0.05, le=300)]  # of one call
 Calls = Annotated[int, Field(ge=0, le=1_000_000)]  # 0: as the gateways' settings say
 AuthMode = Annotated[Literal["", "md5", "hmac", "hmac2"], BeforeValidator(_unsigned)]
 ServiceClass = Literal[10, 20, 21, 30]
@@ -291,7 +298,7 @@ class Supplier(Row):
     can_query: bool = False
     idempotent: bool = False
     concurrency_max: Annotated[int, Field(ge=1, le=10_000)] = 32
-    timeout_s: Annotated[int, Field(ge=1, le=300)] = 10
+    timeout_s: Seconds = 10
     enabled: bool = True
     secret_name: str = ""
     queue_name: str = ""
@@ -308,7 +315,8 @@ class Supplier(Row):
 class Account(Row):
     """A ledger account; channels get theirs by themselves, listed here they get credit and an opening.
 
-    `balance` and `credit`, in 分 as documented, are opening_yuan and credit_yuan.
+    `balance` and `credit`, in 分 as documented, are opening_yuan and credit_yuan. An account that is there
+    keeps the credit, lock and name that are not named here.
     """
 
     documented = {
@@ -322,9 +330,9 @@ class Account(Row):
     groups: Short
     eid: Name
     name: Short = "-"
-    locked: bool = False
+    locked: bool | None = None
     opening_yuan: Yuan = 0
-    credit_yuan: Yuan = 0
+    credit_yuan: Yuan | None = None
 
 
 class PayModeTemplate(Row):

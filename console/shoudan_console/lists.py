@@ -20,6 +20,7 @@ from shoudan_console.values import mark as _
 from shoudan_console.visits import Panel, Visit
 from shoudan_kit.clock import BEIJING
 from shoudan_kit.rpc.refusal import Refused
+from shoudan_kit.spreadsheet import BOM
 
 SIZES: Final = (25, 50, 100, 200)
 SIZE: Final = 50
@@ -28,7 +29,6 @@ EXPORT_ROWS_MAX: Final = 1_000_000
 EMPTY_PAGES_MAX: Final = 5  # a service may answer with an empty page that has a next
 VIEWS_MAX: Final = 20
 FILTER_CHARS_MAX: Final = 200
-BOM: Final = "\ufeff"
 
 Kind = Literal["text", "word", "code", "number", "money", "time", "status", "age", "folded"]
 

@@ -10,10 +10,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from shoudan_kit.clock import beijing
 from shoudan_kit.money import micros_to_yuan
+from shoudan_kit.spreadsheet import safe
 
 MICROS: Final = 1_000_000
 FEN_DIGITS: Final = 2
-_SPREADSHEET: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 def mark(text: str) -> str:
@@ -97,5 +97,4 @@ def cell_text(value: Any, kind: str) -> str:
         case "number":
             return str(value)
         case _:
-            text = str(value)
-            return f"'{text}" if text.startswith(_SPREADSHEET) else text
+            return safe(str(value))

@@ -33,6 +33,19 @@ def test_the_demonstration_opens_the_account_of_the_documents_example() -> None:
     assert account.opening_yuan == 9_999_999 * 10_000  # 分 in the document
 
 
+def test_a_supplier_waits_for_as_long_as_the_service_takes() -> None:
+    def waits(seconds: str) -> str:
+        given = "channel_no: a, service_class: 10, request_url: 'http://127.0.0.1:1'"
+        return f"suppliers: [{{{given}, timeout_s: {seconds}}}]"
+
+    for text, seconds in (("0.05", 0.05), ("0.5", 0.5), ("10", 10), ("300", 300)):
+        (one,) = suppliers_of(parse(waits(text), "x.yaml", {}))
+        assert one.timeout_s == seconds
+    for text in ("0.04", "300.1", "true", "nan", "soon"):
+        (mistake,) = mistakes(waits(text))
+        assert mistake.startswith("suppliers[0].timeout_s: ")
+
+
 def test_variables_are_filled_in() -> None:
     suppliers = suppliers_of(load(demo_catalogue(), SANDBOX))
     assert {one.request_url for one in suppliers} == {"http://127.0.0.1:1/supplier/request"}

@@ -132,6 +132,9 @@ async def test_all_accounts_come_to_what_the_days_were_closed_with(books: Books)
     said = await books.run("trial-balance", str(books.days[0]), "--csv")
     rows = list(csv.DictReader(said.output.splitlines()))
     assert {row["eid"]: row["closing_yuan"] for row in rows}[books.keys[0].eid] == "5"
+    marked = await books.run("trial-balance", str(books.days[0]), "--csv", "--bom")
+    assert marked.output == "\ufeff" + said.output
+    assert (await books.run("trial-balance", str(books.days[0]), "--bom")).exit_code == 2
 
 
 async def test_income_is_summed_by_line_channel_and_supplier(books: Books) -> None:

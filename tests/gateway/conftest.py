@@ -28,6 +28,7 @@ from shoudan_gateway.channel_cache import ChannelCache
 from shoudan_gateway.config import GatewaySettings
 from shoudan_kit.service import Process
 from tests.console.chromium import PROGRAM
+from tests.gateway import node
 from tests.gateway.goofish_platform import platform, shared
 from tests.poll import eventually
 
@@ -35,6 +36,7 @@ __all__ = ["platform", "shared"]
 
 # Real browsers are steered where there is one; the head of a run says so where there is none.
 collect_ignore = [] if PROGRAM else ["test_docs_browser.py"]
+collect_ignore += [] if node.PROGRAM else ["test_collections.py"]
 
 REFUSAL = core_pb2.Refusal(
     code=grpc.StatusCode.NOT_FOUND.value[0],

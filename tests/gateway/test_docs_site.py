@@ -5,14 +5,16 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import zipfile
 from html.parser import HTMLParser
 from importlib import metadata
 from importlib.metadata import Distribution, PackageNotFoundError
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
 
 import pytest
+import yaml
 
 from shoudan_gateway import advice, docs_site, partners
 from shoudan_gateway.docs_site import DocsSite
@@ -228,16 +230,50 @@ async def test_switched_off_the_page_of_errors_alone_is_left(
     assert (await front.ask(advice.PAGE))[0] == 200
 
 
-def test_the_collection_has_every_call_of_partners(built: Path) -> None:
+OUTER = [one for one in partners.load().values() if one.role not in {"internal", "test"}]
+PATHS = {endpoint.path for one in OUTER for endpoint in one.endpoints}
+SIGNED = {one.name for one in OUTER if one.role == "channel" and one.signed is None}
+
+
+def test_the_collection_of_postman_has_every_call_of_partners(built: Path) -> None:
     packed = (built / "files/postman.json.gz").read_bytes()
     made = json.loads(gzip.decompress(packed))
     assert made["info"]["schema"].endswith("/v2.1.0/collection.json")
-    outer = [one for one in partners.load().values() if one.role not in {"internal", "test"}]
-    paths = {endpoint.path for one in outer for endpoint in one.endpoints}
     requests = [one["request"] for folder in made["item"] for one in folder["item"]]
     shown = {re.sub(r":(\w+)", r"{\1}", "/" + "/".join(one["url"]["path"])) for one in requests}
-    assert shown == paths
-    signed = {one["name"] for one in made["item"] if "event" in one}
-    assert signed == {one.name for one in outer if one.role == "channel" and one.signed is None}
+    assert shown == PATHS
+    assert {one["name"] for one in made["item"] if "event" in one} == SIGNED
     sent = next(one for one in requests if one["url"]["path"] == ["order", "request"])
     assert {"key": "face", "value": "200"} in sent["url"]["query"]
+
+
+def test_the_collection_of_bruno_has_every_call_of_partners(built: Path) -> None:
+    """The members that Bruno's own reader knows (OpenCollection 1.0), and no others."""
+    with zipfile.ZipFile(built / "files/bruno.zip") as pack:
+        made = {name: yaml.safe_load(pack.read(name)) for name in pack.namelist()}
+    root = made.pop("shoudan/opencollection.yml")
+    assert root["opencollection"] == "1.0.0"
+    variables = made.pop("shoudan/environments/sandbox.yml")["variables"]
+    assert [one["name"] for one in variables] == ["base", "secret", "token"]
+    folders = {name: one for name, one in made.items() if name.endswith("/folder.yml")}
+    signed = {one["info"]["name"] for one in folders.values() if "request" in one}
+    assert signed == SIGNED
+    requests = {name: one for name, one in made.items() if name not in folders}
+    shown = {one["http"]["url"].partition("?")[0] for one in requests.values()}
+    assert {re.sub(r":(\w+)", r"{\1}", one.removeprefix("{{base}}")) for one in shown} == PATHS
+    for name, one in requests.items():
+        assert f"{name.rpartition('/')[0]}/folder.yml" in folders
+        assert set(one) == {"info", "http", "docs"}, name
+        assert set(one["http"]) <= {"method", "url", "params", "body", "auth"}, name
+        assert one["info"]["type"] == "http"
+        sent = dict(parse_qsl(urlsplit(one["http"]["url"]).query))
+        rows = one["http"].get("params", ())
+        assert sent == {row["name"]: row["value"] for row in rows if row["type"] == "query"}, name
+    order = requests["shoudan/channel/order-request-get.yml"]["http"]
+    assert {"name": "face", "value": "200", "type": "query"} in order["params"]
+    bodies = [
+        json.loads(one["http"]["body"]["data"])
+        for one in requests.values()
+        if "body" in one["http"]
+    ]
+    assert bodies

@@ -129,6 +129,8 @@ async def test_what_an_operator_did_is_listed_exported_and_proved(
     rows = list(csv.DictReader(StringIO(as_csv.out)))
     assert [row["action"] for row in rows] == [create["action"], update["action"]]
     assert "eve" not in as_csv.out
+    marked = await shell("audit-log", "export", "--service", "pay", "--csv", "--bom")
+    assert marked.out == "\ufeff" + as_csv.out
 
     heads = shell.home / "heads.json"
     proved = await shell("audit-log", "verify", "--service", "pay", "--heads", str(heads))

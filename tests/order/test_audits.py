@@ -174,6 +174,9 @@ async def test_reports_are_written_as_csv(harness: OrderHarness, tmp_path: Path)
         result = await asyncio.to_thread(CliRunner().invoke, report_commands.app, argv)
         assert result.exit_code == 0, result.output
         found[kind] = list(csv.DictReader(out.read_text("utf-8").splitlines()))
+    argv = [*argv[:-4], "--csv", str(tmp_path / "marked.csv"), "--bom", *argv[-2:]]
+    assert (await asyncio.to_thread(CliRunner().invoke, report_commands.app, argv)).exit_code == 0
+    assert (tmp_path / "marked.csv").read_bytes() == b"\xef\xbb\xbf" + out.read_bytes()
     (profit,), (up,), (down,) = found.values()
     assert (profit["day"], profit["line_id"], profit["count"]) == (today, "1", "1")
     assert profit["profit"] == down["profit"] == "20.1"

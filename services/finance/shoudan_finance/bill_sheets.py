@@ -14,13 +14,12 @@ from typing import IO, Any, Final, Protocol, cast
 
 import xlsxwriter
 
-BOM: Final = "\ufeff"
+from shoudan_kit.spreadsheet import BOM
+
 SHEET_ROWS_MAX: Final = 1_000_000  # a sheet holds 1 048 576
 READ_BYTES: Final = 1 << 20
 # In every file, so that the same rows make the same bytes.
 MADE: Final = datetime(2000, 1, 1, tzinfo=UTC)
-# What a spreadsheet takes for a formula when a cell begins with it.
-FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +56,6 @@ class Lines(Protocol):
     def close(self) -> None:
         """Write what is left, and close the file."""
         ...
-
-
-def safe(text: str) -> str:
-    """Text from outside as a cell that no spreadsheet calculates."""
-    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 class Sink(Protocol):

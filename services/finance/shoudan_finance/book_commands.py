@@ -16,10 +16,10 @@ from grpc import aio
 from shoudan.core.v1.proposal_service_pb2 import Proposal
 from shoudan.finance.v1 import book_service_pb2 as pb
 from shoudan.finance.v1 import book_service_pb2_grpc as stubs
-from shoudan_finance.bill_sheets import safe
 from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.proposals.command import ReasonMissing, Why, call_or_propose, lines
 from shoudan_kit.rpc.command import run_command, stop_command
+from shoudan_kit.spreadsheet import Bom, mark_of, safe
 
 T = TypeVar("T")
 
@@ -56,16 +56,18 @@ def trial_balance(
     which: Period,
     ident: Annotated[str, typer.Option(help="Only accounts of this system.")] = "",
     as_csv: Csv = False,
+    bom: Bom = False,
     target: Target = DEFAULT_TARGET,
 ) -> None:
     """What each account had, moved and has; and the sums."""
+    mark = mark_of(bom=bom, as_csv=as_csv)
     first, last = _period(which)
     request = pb.ExportTrialBalanceRequest(first_day=first, last_day=last, ident=ident)
     found: list[pb.AccountBalance] = _run(
         target, lambda stub: _all(stub.ExportTrialBalance(request, timeout=REPORT_S), "accounts")
     )
     if as_csv:
-        _csv(pb.AccountBalance, found)
+        _csv(pb.AccountBalance, found, mark)
         return
     for one in found:
         name = f"{one.ident}/{one.groups}/{one.eid}"
@@ -82,16 +84,18 @@ def income(
     which: Period,
     by: Annotated[str, typer.Option(help="line, channel or supplier.")] = "line",
     as_csv: Csv = False,
+    bom: Bom = False,
     target: Target = DEFAULT_TARGET,
 ) -> None:
     """What trades came to by line, channel or supplier: sales, refunds, costs, profit."""
+    mark = mark_of(bom=bom, as_csv=as_csv)
     first, last = _period(which)
     request = pb.ExportIncomeRequest(first_day=first, last_day=last, by=by)
     found: list[pb.Income] = _run(
         target, lambda stub: _all(stub.ExportIncome(request, timeout=REPORT_S), "incomes")
     )
     if as_csv:
-        _csv(pb.Income, found)
+        _csv(pb.Income, found, mark)
         return
     for one in found:
         sold = f"+ {_yuan(one.sales_micros)} - {_yuan(one.refunds_micros)}"
@@ -103,15 +107,18 @@ def income(
 
 
 @app.command()
-def losses(which: Period, as_csv: Csv = False, target: Target = DEFAULT_TARGET) -> None:
+def losses(
+    which: Period, as_csv: Csv = False, bom: Bom = False, target: Target = DEFAULT_TARGET
+) -> None:
     """Deliveries that were booked at a loss, and their sums by line and supplier."""
+    mark = mark_of(bom=bom, as_csv=as_csv)
     first, last = _period(which)
     request = pb.ExportLossesRequest(first_day=first, last_day=last)
     found: list[pb.Loss] = _run(
         target, lambda stub: _all(stub.ExportLosses(request, timeout=REPORT_S), "losses")
     )
     if as_csv:
-        _csv(pb.Loss, found)
+        _csv(pb.Loss, found, mark)
         return
     sums: dict[tuple[int, str], list[int]] = {}
     for one in found:
@@ -127,16 +134,18 @@ def losses(which: Period, as_csv: Csv = False, target: Target = DEFAULT_TARGET) 
 def debts(
     day: Annotated[str, typer.Argument(help="At the end of this day, yyyy-mm-dd.")],
     as_csv: Csv = False,
+    bom: Bom = False,
     target: Target = DEFAULT_TARGET,
 ) -> None:
     """Accounts below zero, since when, and their sums by age: of channels what is owed to us, of
     suppliers what we owe."""
+    mark = mark_of(bom=bom, as_csv=as_csv)
     request = pb.ExportDebtsRequest(day=_day(day))
     found: list[pb.Debt] = _run(
         target, lambda stub: _all(stub.ExportDebts(request, timeout=REPORT_S), "debts")
     )
     if as_csv:
-        _csv(pb.Debt, found)
+        _csv(pb.Debt, found, mark)
         return
     sums: dict[str, int] = {}
     for one in found:
@@ -148,7 +157,7 @@ def debts(
 
 
 @app.command()
-def invoices(which: Period, target: Target = DEFAULT_TARGET) -> None:
+def invoices(which: Period, bom: Bom = False, target: Target = DEFAULT_TARGET) -> None:
     """Orders that need an invoice and refunds of such, as CSV for the invoicing system."""
     first, last = (date.fromisoformat(one) for one in _period(which))
     days = [str(first + timedelta(days=at)) for at in range((last - first).days + 1)]
@@ -160,7 +169,7 @@ def invoices(which: Period, target: Target = DEFAULT_TARGET) -> None:
             found += await _all(stub.ExportInvoices(request, timeout=REPORT_S), "invoices")
         return found
 
-    _csv(pb.Invoice, _run(target, ask))
+    _csv(pb.Invoice, _run(target, ask), mark_of(bom=bom))
 
 
 @app.command()
@@ -252,9 +261,10 @@ def _yuan(micros: int) -> str:
     return micros_to_yuan(micros)
 
 
-def _csv(kind: type[Message], found: list[Any]) -> None:
+def _csv(kind: type[Message], found: list[Any], mark: str) -> None:
     """Rows with the contract's names; amounts in 元, no cell that a spreadsheet calculates."""
     names = [field.name for field in kind.DESCRIPTOR.fields]
+    sys.stdout.write(mark)
     out = csv.writer(sys.stdout)
     out.writerow([name.replace(_MICROS, "_yuan") for name in names])
     for one in found:

@@ -8,7 +8,6 @@ from datetime import date
 from typing import Final
 
 from shoudan_finance.bill_files import AccountSum, BillInvalid
-from shoudan_finance.bill_sheets import safe
 from shoudan_finance.context import Context
 from shoudan_finance.store import bill_facts as facts
 from shoudan_finance.store import movements
@@ -17,6 +16,7 @@ from shoudan_finance.store.days import AccountFact
 from shoudan_finance.store.movements import Movement
 from shoudan_kit.clock import beijing
 from shoudan_kit.money import micros_to_yuan
+from shoudan_kit.spreadsheet import safe
 
 PAGE_ROWS: Final = 1000
 ABOUT: Final = ("", "订单", "订单退款", "上游发货", "上游退货", "支付", "人工")

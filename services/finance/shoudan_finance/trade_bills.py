@@ -13,11 +13,11 @@ import msgspec
 
 from shoudan_finance import bill_files, trade_books
 from shoudan_finance.bill_files import VERSION, BillInvalid
-from shoudan_finance.bill_sheets import safe
 from shoudan_finance.context import Context
 from shoudan_finance.store.trades import Trade
 from shoudan_kit.clock import beijing
 from shoudan_kit.money import micros_to_yuan
+from shoudan_kit.spreadsheet import safe
 
 BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 TRADE, SUPPLY = "trade", "supply"  # of a down channel; of a supplier

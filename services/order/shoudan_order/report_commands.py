@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, TextIO
 import typer
 
 from shoudan_kit.money import micros_to_yuan
+from shoudan_kit.spreadsheet import Bom, mark_of, safe
 from shoudan_order.commands import DEFAULT_TARGET, Target
 
 app = typer.Typer(no_args_is_help=True)
@@ -29,27 +30,33 @@ Csv = Annotated[Path | None, typer.Option("--csv", help="File to write; without 
 
 
 @app.command()
-def profit(first: From, last: To, out: Csv = None, target: Target = DEFAULT_TARGET) -> None:
+def profit(
+    first: From, last: To, out: Csv = None, bom: Bom = False, target: Target = DEFAULT_TARGET
+) -> None:
     """By day and product line: what was sold, what it cost, what is left."""
-    _write("KIND_PROFIT", first, last, out, target)
+    _write("KIND_PROFIT", (first, last), out, target, bom=bom)
 
 
 @app.command()
-def up(first: From, last: To, out: Csv = None, target: Target = DEFAULT_TARGET) -> None:
+def up(
+    first: From, last: To, out: Csv = None, bom: Bom = False, target: Target = DEFAULT_TARGET
+) -> None:
     """By supplier: what was delivered and what it cost."""
-    _write("KIND_UP_CHANNEL", first, last, out, target)
+    _write("KIND_UP_CHANNEL", (first, last), out, target, bom=bom)
 
 
 @app.command()
-def down(first: From, last: To, out: Csv = None, target: Target = DEFAULT_TARGET) -> None:
+def down(
+    first: From, last: To, out: Csv = None, bom: Bom = False, target: Target = DEFAULT_TARGET
+) -> None:
     """By channel: what was sold, what it cost, what is left."""
-    _write("KIND_DOWN_CHANNEL", first, last, out, target)
+    _write("KIND_DOWN_CHANNEL", (first, last), out, target, bom=bom)
 
 
-def _write(kind: str, first: str, last: str, out: Path | None, target: str) -> None:
+def _write(kind: str, days: tuple[str, str], out: Path | None, target: str, *, bom: bool) -> None:
     import grpc
 
-    start, end = _day(first), _day(last) + timedelta(days=1)
+    start, end = _day(days[0]), _day(days[1]) + timedelta(days=1)
     if end <= start:
         raise typer.BadParameter("--to is before --from")
     try:
@@ -58,6 +65,7 @@ def _write(kind: str, first: str, last: str, out: Path | None, target: str) -> N
             if out is None
             else out.open("w", encoding="utf-8", newline="") as file
         ):
+            file.write(mark_of(bom=bom))
             count = asyncio.run(_copy(_lines(target, kind, start, end), file))
     except grpc.RpcError as error:
         details = getattr(error, "details", None)
@@ -99,6 +107,6 @@ async def _copy(lines: AsyncIterator[Any], file: TextIO) -> int:
         if not count:
             writer.writerow([*labels, "count", *(name.removesuffix(MICROS) for name in sums)])
         values = [micros_to_yuan(line.sums_micros[name]) for name in sums]
-        writer.writerow([*(line.labels[name] for name in labels), line.count, *values])
+        writer.writerow([*(safe(line.labels[name]) for name in labels), line.count, *values])
         count += 1
     return count

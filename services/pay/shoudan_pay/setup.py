@@ -46,12 +46,20 @@ class _DryRun(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Keeps:
+    """What an account that is there keeps, for the configuration does not name it."""
+
+    name: bool
+    credit: bool
+
+
+@dataclass(frozen=True, slots=True)
 class WantedAccount:
-    """One account as it shall be."""
+    """One account as it shall be; `locked` None keeps the lock, of a new account it is open."""
 
     new: NewAccount
-    named: bool
-    locked: bool
+    keeps: Keeps
+    locked: bool | None
     opening_micros: int
 
     @property
@@ -138,7 +146,7 @@ async def _apply_accounts(
     there = await account_store.lock(work.db, [one.new.key for one in wanted])
     lines = [f"account {_shown(one.new.key)}: new" for one in wanted if one.new.key in new]
     opening = await _unopened(work, wanted, there)
-    unlocked = [one for one in opening if there[one.new.key].locked and not one.locked]
+    unlocked = [one for one in opening if there[one.new.key].locked and one.locked is False]
     normal = int(AccountStatus.NORMAL)
     await account_store.update(
         work.db, [AccountChange(there[one.new.key].account_id, status=normal) for one in unlocked]
@@ -184,7 +192,11 @@ def _account_change(
     key, thing = one.new.key, f"account {_shown(one.new.key)}"
     opening = {"opening_micros": opened[key]} if key in opened else {}
     if there is None:
-        new = {"name": one.new.name, "credit_micros": one.new.credit_micros, "locked": one.locked}
+        new = {
+            "name": one.new.name,
+            "credit_micros": one.new.credit_micros,
+            "locked": bool(one.locked),
+        }
         return Change(thing, None, new | opening)
     wanted = asdict(differing.get(key, accounts.Change()))
     after = {name: value for name, value in wanted.items() if value is not None}
@@ -217,9 +229,11 @@ async def _unopened(
 def _difference(account: Account, one: WantedAccount) -> accounts.Change:
     """Name, credit and lock of an account that is there, where they are not as they shall be."""
     return accounts.Change(
-        one.new.name if one.named and account.name != one.new.name else None,
-        one.new.credit_micros if account.credit_micros != one.new.credit_micros else None,
-        one.locked if account.locked != one.locked else None,
+        one.new.name if not one.keeps.name and account.name != one.new.name else None,
+        one.new.credit_micros
+        if not one.keeps.credit and account.credit_micros != one.new.credit_micros
+        else None,
+        one.locked if one.locked is not None and account.locked != one.locked else None,
     )
 
 

@@ -80,6 +80,21 @@ async def test_the_audit_log_has_what_accounts_and_templates_were(harness: Ledge
     assert after == {account: {"name": "b", "locked": True}, template: {"name": "b"}}
 
 
+async def test_an_account_keeps_what_a_configuration_does_not_name(harness: LedgerHarness) -> None:
+    def of(**given: Any) -> pb.ApplySetupRequest:
+        return pb.ApplySetupRequest(by="t", accounts=[pb.SetupAccount(key=key("kept"), **given)])
+
+    await applied(harness, of(name="a", credit_micros=5 * YUAN, locked=True))
+    assert (await applied(harness, of()))[0] == []
+    account = (await harness.stub.GetAccount(ledger.GetAccountRequest(key=key("kept")))).account
+    assert (account.name, account.credit_micros, account.locked) == ("a", 5 * YUAN, True)
+    with pytest.raises(Refused) as refused:  # an opening alone opens no lock
+        await applied(harness, of(opening_micros=YUAN))
+    assert refused.value.reason == "ERROR_REASON_ACCOUNT_LOCKED"
+    changed, _ = await applied(harness, of(credit_micros=0, locked=False))
+    assert changed == [f"account oms/down_channel/kept: {one}" for one in ("credit 0", "unlocked")]
+
+
 async def test_a_package_given_twice_is_made_once_and_one_of_nobody_undoes_all(
     harness: LedgerHarness,
 ) -> None:

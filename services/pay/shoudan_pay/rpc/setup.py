@@ -18,7 +18,7 @@ from shoudan_pay.payserver.components import Components
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc import ledger_messages, payment_messages
 from shoudan_pay.rpc.ledger_messages import NAME_MAX, SPKG_MAX, text
-from shoudan_pay.setup import Configuration, WantedAccount, WantedPackage, apply
+from shoudan_pay.setup import Configuration, Keeps, WantedAccount, WantedPackage, apply
 
 ROWS_MAX: Final = 10_000
 BY_CHARS_MAX: Final = 64
@@ -65,7 +65,9 @@ def _account(given: pb.SetupAccount, exempt: Collection[str]) -> WantedAccount:
     name = text("name", given.name or eid, NAME_MAX)
     new = NewAccount(ident, groups, eid, name, given.credit_micros, groups not in exempt)
     accounts.check_new(new)
-    wanted = WantedAccount(new, bool(given.name), given.locked, given.opening_micros)
+    locked = given.locked if given.HasField("locked") else None
+    keeps = Keeps(name=not given.name, credit=not given.HasField("credit_micros"))
+    wanted = WantedAccount(new, keeps, locked, given.opening_micros)
     if given.opening_micros:
         postings.check(wanted.opening)
     return wanted

@@ -28,7 +28,7 @@ from shoudan.pay.v1 import ledger_service_pb2 as shoudan_dot_pay_dot_v1_dot_ledg
 from shoudan.pay.v1 import payment_service_pb2 as shoudan_dot_pay_dot_v1_dot_payment__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"shoudan/pay/v1/setup_service.proto\x12\x0eshoudan.pay.v1\x1a\x1dshoudan/core/v1/callers.proto\x1a\x1cshoudan/core/v1/shards.proto\x1a#shoudan/pay/v1/ledger_service.proto\x1a$shoudan/pay/v1/payment_service.proto\"\x84\x01\n\x0cSetupAccount\x12\'\n\x03key\x18\x01 \x01(\x0b\x32\x1a.shoudan.pay.v1.AccountKey\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x15\n\rcredit_micros\x18\x03 \x01(\x03\x12\x0e\n\x06locked\x18\x04 \x01(\x08\x12\x16\n\x0eopening_micros\x18\x05 \x01(\x03\"\x8a\x01\n\x0cSetupPackage\x12+\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x1a.shoudan.pay.v1.AccountKey\x12\x0f\n\x07spkg_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x16\n\x0etotal_capacity\x18\x04 \x01(\x03\x12\x16\n\x0e\x63\x61pacity_daily\x18\x05 \x01(\x03\"J\n\rSetupTemplate\x12\x13\n\x0btemplate_id\x18\x01 \x01(\t\x12$\n\x05terms\x18\x02 \x01(\x0b\x32\x15.shoudan.pay.v1.Terms\"\xc2\x01\n\x11\x41pplySetupRequest\x12.\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x1c.shoudan.pay.v1.SetupAccount\x12\x30\n\ttemplates\x18\x02 \x03(\x0b\x32\x1d.shoudan.pay.v1.SetupTemplate\x12.\n\x08packages\x18\x03 \x03(\x0b\x32\x1c.shoudan.pay.v1.SetupPackage\x12\n\n\x02\x62y\x18\x04 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\"%\n\x12\x41pplySetupResponse\x12\x0f\n\x07\x63hanges\x18\x01 \x03(\t2\xb9\x01\n\x0cSetupService\x12\xa8\x01\n\nApplySetup\x12!.shoudan.pay.v1.ApplySetupRequest\x1a\".shoudan.pay.v1.ApplySetupResponse\"S\xf2\xb5\x18\x18\x12\x05\x61\x64min\"\x0f\x66inance-checker\xfa\xb5\x18\x33j\x0f\n\x08\x61\x63\x63ounts\x12\x03keyj\x13\n\x08packages\x12\x07\x61\x63\x63ountj\x0b\n\ttemplatesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"shoudan/pay/v1/setup_service.proto\x12\x0eshoudan.pay.v1\x1a\x1dshoudan/core/v1/callers.proto\x1a\x1cshoudan/core/v1/shards.proto\x1a#shoudan/pay/v1/ledger_service.proto\x1a$shoudan/pay/v1/payment_service.proto\"\xab\x01\n\x0cSetupAccount\x12\'\n\x03key\x18\x01 \x01(\x0b\x32\x1a.shoudan.pay.v1.AccountKey\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x1a\n\rcredit_micros\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x13\n\x06locked\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12\x16\n\x0eopening_micros\x18\x05 \x01(\x03\x42\x10\n\x0e_credit_microsB\t\n\x07_locked\"\x8a\x01\n\x0cSetupPackage\x12+\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x1a.shoudan.pay.v1.AccountKey\x12\x0f\n\x07spkg_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x16\n\x0etotal_capacity\x18\x04 \x01(\x03\x12\x16\n\x0e\x63\x61pacity_daily\x18\x05 \x01(\x03\"J\n\rSetupTemplate\x12\x13\n\x0btemplate_id\x18\x01 \x01(\t\x12$\n\x05terms\x18\x02 \x01(\x0b\x32\x15.shoudan.pay.v1.Terms\"\xc2\x01\n\x11\x41pplySetupRequest\x12.\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x1c.shoudan.pay.v1.SetupAccount\x12\x30\n\ttemplates\x18\x02 \x03(\x0b\x32\x1d.shoudan.pay.v1.SetupTemplate\x12.\n\x08packages\x18\x03 \x03(\x0b\x32\x1c.shoudan.pay.v1.SetupPackage\x12\n\n\x02\x62y\x18\x04 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\"%\n\x12\x41pplySetupResponse\x12\x0f\n\x07\x63hanges\x18\x01 \x03(\t2\xb9\x01\n\x0cSetupService\x12\xa8\x01\n\nApplySetup\x12!.shoudan.pay.v1.ApplySetupRequest\x1a\".shoudan.pay.v1.ApplySetupResponse\"S\xf2\xb5\x18\x18\x12\x05\x61\x64min\"\x0f\x66inance-checker\xfa\xb5\x18\x33j\x0f\n\x08\x61\x63\x63ounts\x12\x03keyj\x13\n\x08packages\x12\x07\x61\x63\x63ountj\x0b\n\ttemplatesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,15 +38,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETUPSERVICE'].methods_by_name['ApplySetup']._loaded_options = None
   _globals['_SETUPSERVICE'].methods_by_name['ApplySetup']._serialized_options = b'\362\265\030\030\022\005admin\"\017finance-checker\372\265\0303j\017\n\010accounts\022\003keyj\023\n\010packages\022\007accountj\013\n\ttemplates'
   _globals['_SETUPACCOUNT']._serialized_start=191
-  _globals['_SETUPACCOUNT']._serialized_end=323
-  _globals['_SETUPPACKAGE']._serialized_start=326
-  _globals['_SETUPPACKAGE']._serialized_end=464
-  _globals['_SETUPTEMPLATE']._serialized_start=466
-  _globals['_SETUPTEMPLATE']._serialized_end=540
-  _globals['_APPLYSETUPREQUEST']._serialized_start=543
-  _globals['_APPLYSETUPREQUEST']._serialized_end=737
-  _globals['_APPLYSETUPRESPONSE']._serialized_start=739
-  _globals['_APPLYSETUPRESPONSE']._serialized_end=776
-  _globals['_SETUPSERVICE']._serialized_start=779
-  _globals['_SETUPSERVICE']._serialized_end=964
+  _globals['_SETUPACCOUNT']._serialized_end=362
+  _globals['_SETUPPACKAGE']._serialized_start=365
+  _globals['_SETUPPACKAGE']._serialized_end=503
+  _globals['_SETUPTEMPLATE']._serialized_start=505
+  _globals['_SETUPTEMPLATE']._serialized_end=579
+  _globals['_APPLYSETUPREQUEST']._serialized_start=582
+  _globals['_APPLYSETUPREQUEST']._serialized_end=776
+  _globals['_APPLYSETUPRESPONSE']._serialized_start=778
+  _globals['_APPLYSETUPRESPONSE']._serialized_end=815
+  _globals['_SETUPSERVICE']._serialized_start=818
+  _globals['_SETUPSERVICE']._serialized_end=1003
 # @@protoc_insertion_point(module_scope)

@@ -34,9 +34,9 @@ class SetupAccount(_message.Message):
     name: _builtins.str
     """Name; an account that is there keeps its name when this is empty."""
     credit_micros: _builtins.int
-    """Credit, micro-yuan."""
+    """Credit, micro-yuan; an account that is there keeps its credit when this is not set, a new one has none."""
     locked: _builtins.bool
-    """Locked accounts take no postings."""
+    """Locked accounts take no postings; an account that is there stays as it is when this is not set."""
     opening_micros: _builtins.int
     """Opening balance, micro-yuan; 0 for none. One posting for ever: another amount later is FIELD_INVALID."""
     @_builtins.property
@@ -48,15 +48,22 @@ class SetupAccount(_message.Message):
         *,
         key: _ledger_service_pb2.AccountKey | None = ...,
         name: _builtins.str = ...,
-        credit_micros: _builtins.int = ...,
-        locked: _builtins.bool = ...,
+        credit_micros: _builtins.int | None = ...,
+        locked: _builtins.bool | None = ...,
         opening_micros: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_credit_micros", b"_credit_micros", "_locked", b"_locked", "credit_micros", b"credit_micros", "key", b"key", "locked", b"locked"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_micros", b"credit_micros", "key", b"key", "locked", b"locked", "name", b"name", "opening_micros", b"opening_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_credit_micros", b"_credit_micros", "_locked", b"_locked", "credit_micros", b"credit_micros", "key", b"key", "locked", b"locked", "name", b"name", "opening_micros", b"opening_micros"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__credit_micros: _TypeAlias = _typing.Literal["credit_micros"]  # noqa: Y015
+    _WhichOneofArgType__credit_micros: _TypeAlias = _typing.Literal["_credit_micros", b"_credit_micros"]  # noqa: Y015
+    _WhichOneofReturnType__locked: _TypeAlias = _typing.Literal["locked"]  # noqa: Y015
+    _WhichOneofArgType__locked: _TypeAlias = _typing.Literal["_locked", b"_locked"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__credit_micros) -> _WhichOneofReturnType__credit_micros | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__locked) -> _WhichOneofReturnType__locked | None: ...
 
 Global___SetupAccount: _TypeAlias = SetupAccount  # noqa: Y015
 
