@@ -68,11 +68,14 @@ class Backend:
     def __init__(self, channel: Callable[[str], aio.Channel], call_s: float) -> None:
         self._channel, self._call_s = channel, call_s
 
-    async def call(self, rpc: Rpc, request: Message, who: As) -> Any:
-        """The answer. Raises Refused with the service's reason, Away without an answer."""
+    async def call(self, rpc: Rpc, request: Message, who: As, within_s: float | None = None) -> Any:
+        """The answer, within `call_s` unless more is given.
+
+        Raises Refused with the service's reason, Away without an answer.
+        """
         method = getattr(rpc.stub(self._channel(rpc.service)), rpc.method)
         try:
-            return await method(request, timeout=self._call_s, metadata=who.metadata)
+            return await method(request, timeout=within_s or self._call_s, metadata=who.metadata)
         except aio.AioRpcError as error:
             raise _said(rpc, error) from None
 

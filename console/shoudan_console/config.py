@@ -69,6 +69,12 @@ class ConsoleSettings(ProcessSettings):
         300,
         description="Seconds in which a person who gave password and code again may move money.",
     )
+    upload_bytes_max: int = Field(
+        67_108_864,
+        ge=1,
+        le=1_073_741_824,
+        description="Bytes of a file that a browser may send; finance has its own bound of statements.",
+    )
     connections_max: int = Field(
         500, ge=10, le=100_000, description="Connections of browsers at once; more are refused."
     )

@@ -28,6 +28,7 @@ class Page:
     act: Handler | None = None
     open: bool = False
     enrolling: bool = False
+    upload: bool = False  # a form of it may send a file
 
 
 @dataclass(frozen=True, slots=True)

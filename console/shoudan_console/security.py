@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import AsyncGenerator
 from ipaddress import ip_address, ip_network
 from typing import Final
 from urllib.parse import urlsplit
 
-from starlette.datastructures import QueryParams
+from python_multipart.exceptions import MultipartParseError
+from starlette.datastructures import QueryParams, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,6 +18,7 @@ from shoudan_console.config import ConsoleSettings
 
 SESSION: Final = "session"  # the cookie
 FORM: Final = "application/x-www-form-urlencoded"
+UPLOAD: Final = "multipart/form-data"
 FORM_BYTES_MAX: Final = 65_536
 FIELDS_MAX: Final = 2_000
 # Nothing but our own files; no script or style inside a page, so that no text of others can be one.
@@ -84,6 +88,30 @@ def drop_cookie(response: Response, settings: ConsoleSettings, name: str) -> Non
         httponly=True,
         samesite="lax",
     )
+
+
+async def read_upload(request: Request, bytes_max: int) -> tuple[QueryParams, UploadFile | None]:
+    """The fields of a form that was sent, and its file when it has one. Raises FormRefused."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != UPLOAD:
+        return await read_form(request), None
+
+    async def bounded() -> AsyncGenerator[bytes]:
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > bytes_max + FORM_BYTES_MAX:
+                raise MultiPartException("too large")
+            yield chunk
+
+    most = {"max_files": 1, "max_fields": FIELDS_MAX, "max_part_size": FORM_BYTES_MAX}
+    try:
+        found = await MultiPartParser(request.headers, bounded(), **most).parse()
+    except (MultiPartException, MultipartParseError) as error:
+        raise FormRefused(str(error)) from None
+    fields = [(name, value) for name, value in found.multi_items() if isinstance(value, str)]
+    files = [value for _, value in found.multi_items() if not isinstance(value, str)]
+    return QueryParams(fields), files[0] if files else None
 
 
 async def read_form(request: Request) -> QueryParams:

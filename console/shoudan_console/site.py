@@ -11,7 +11,7 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy.exc import DBAPIError
 from starlette.applications import Starlette
-from starlette.datastructures import QueryParams
+from starlette.datastructures import QueryParams, UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -137,11 +137,16 @@ async def _checked(visit: Visit, page: Page) -> Response:
     """Only who may be here, and only forms of our own."""
     request, session = visit.request, visit.session
     if request.method == "POST":
-        form = await security.read_form(request)
+        file: UploadFile | None = None
+        if page.upload and session is not None:
+            most = visit.site.settings.upload_bytes_max
+            form, file = await security.read_upload(request, most)
+        else:
+            form = await security.read_form(request)
         if session is None and not page.open:
             return visit.redirect("/login")
         security.check_form(request, form, visit.csrf)
-        visit = Visit(visit.site, request, session, visit.address, form, visit.csrf)
+        visit = Visit(visit.site, request, session, visit.address, form, visit.csrf, file)
     if session is None and not page.open:
         if visit.fragment:
             return Response("", 401, {"hx-redirect": "/login"})

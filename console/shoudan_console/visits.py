@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from google.protobuf.message import Message
 from jinja2 import Environment
-from starlette.datastructures import QueryParams
+from starlette.datastructures import QueryParams, UploadFile
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -65,6 +65,7 @@ class Visit:
     address: str
     form: QueryParams
     csrf: str
+    file: UploadFile | None = None  # that came with the form
 
     @property
     def query(self) -> QueryParams:
@@ -111,9 +112,9 @@ class Visit:
     def caller(self) -> As:
         return As(self.session.tokens.access if self.session else "", self.address)
 
-    async def ask(self, rpc: Rpc, request: Message) -> Any:
-        """Call a service as this operator. Raises Refused, Away."""
-        return await self.site.backend.call(rpc, request, self.caller)
+    async def ask(self, rpc: Rpc, request: Message, within_s: float | None = None) -> Any:
+        """Call a service as this operator; long work is given longer. Raises Refused, Away."""
+        return await self.site.backend.call(rpc, request, self.caller, within_s)
 
     def may(self, rpc: Rpc) -> bool:
         """Whether this operator's roles are among those that may call it: else no button is shown."""

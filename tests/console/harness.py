@@ -86,6 +86,14 @@ class Browser:
         given = {"csrf": self.csrf, **(fields or {})}
         return await self._ask("POST", path, data=given, headers=headers)
 
+    async def send(
+        self, path: str, fields: Mapping[str, str], file_name: str, data: bytes
+    ) -> Answer:
+        """Send a form with a file."""
+        form = aiohttp.FormData({"csrf": self.csrf, **fields}, default_to_multipart=True)
+        form.add_field("file", data, filename=file_name, content_type="text/csv")
+        return await self._ask("POST", path, data=form)
+
     async def _ask(self, method: str, path: str, **more: Any) -> Answer:
         async with self.http.request(
             method, self.url + path, allow_redirects=False, **more

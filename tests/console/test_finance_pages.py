@@ -30,6 +30,8 @@ PAGES = (
     "/finance/statements",
     "/finance/runs",
     "/finance/exceptions",
+    "/finance/disputes",
+    "/finance/periods",
 )
 HEAD = "商户单号,平台单号,结算单号,充值账号,面值,金额,时间,类型,状态"
 FINANCE_DAY = """INSERT INTO finance_day (day, status, accounts, movements, debits_micros, credits_micros,
@@ -81,8 +83,8 @@ async def made(desk: Desk) -> Books:
         await desk.partner.sql("finance", TRADE_DAY, TODAY - timedelta(days=past))
     token = await token_of(desk, "imports", "ops", "finance-maker")
     noon = f"{DAY} 12:00:00"
-    rows = [f",B{one},,,,198.00,{noon},发货,成功" for one in range(3)]
-    data = "\r\n".join([HEAD, *rows, "合计,3,594.00", ""]).encode("utf-8-sig")
+    rows = [f",B{one},,,,198.00,{noon},发货,成功" for one in range(5)]
+    data = "\r\n".join([HEAD, *rows, "合计,5,990.00", ""]).encode("utf-8-sig")
     sha256 = hashlib.sha256(data).digest()
 
     async def call(method: str, request: Any) -> Any:
@@ -97,7 +99,7 @@ async def made(desk: Desk) -> Books:
     query = "SELECT array_agg(exception_id ORDER BY exception_id) FROM exception WHERE source = $1"
 
     async def found() -> bool:
-        return len(await desk.partner.sql("finance", query, SOURCE) or ()) == 3
+        return len(await desk.partner.sql("finance", query, SOURCE) or ()) == 5
 
     await eventually(found, 60, every_s=0.3)
     numbers = await desk.partner.sql("finance", query, SOURCE)
@@ -154,7 +156,7 @@ async def test_an_export_is_the_list(books: Books, path: str) -> None:
         r'<tr(?: data-href="[^"]*")?><td class="k-code">.*?data-copy="([^"]+)"', shown.text
     )
     assert [row[0] for row in rows] == firsts
-    assert rows or "bills" in path
+    assert rows or path.rpartition("/")[2] in {"bills", "disputes", "periods"}
 
 
 async def test_a_bill_is_made_once_downloaded_whole_and_counted_again(books: Books) -> None:
@@ -208,6 +210,136 @@ async def test_a_difference_is_taken_noted_and_decided_once(books: Books) -> Non
     query = "SELECT count(*) FROM account_record WHERE trade_no = $1"
     assert await books.desk.partner.sql("pay", query, f"EX{number}") == 1
     assert "Settled" in (await browser.get(path)).text
+
+
+async def test_a_decision_is_looked_at_before_it_is_made(books: Books) -> None:
+    browser = await books.desk.logged_in("looks-books", "finance-maker")
+    path = f"/finance/exceptions/{books.exceptions[1]}"
+    page = await browser.get(path)
+    fields = {"decision": "3", "remark": "as agreed <5%>", "once": page.field("once")}
+    look = await browser.post(path, {"do": "look", **fields})
+    assert look.status == 200
+    assert "What would be booked" in look.text
+    assert "to the supplier's own account" in look.text
+    assert "-¥198.00" in look.text
+    assert f"EX{books.exceptions[1]}" in look.text
+    assert (look.field("remark"), look.field("once")) == ("as agreed <5%>", fields["once"])
+    assert await books.sql(STATUS, books.exceptions[1]) == 10  # a look changes nothing
+
+
+async def test_a_supplier_is_asked_and_its_dispute_answered_with_a_file(books: Books) -> None:
+    browser = await books.desk.logged_in("asks-books", "finance-maker")
+    number = books.exceptions[3]
+    path = f"/finance/exceptions/{number}"
+    page = await browser.get(path)
+    assert "was not asked yet" in page.text
+    assert "The other book has nothing of it" in page.text
+    assert (await browser.post(path, {"do": "ask", "text": " "})).status == 400
+    assert (await browser.post(path, {"do": "ask", "text": "which order?"})).status == 303
+    assert "which order?" in (await browser.get(path)).text
+    # It is about no delivery of ours: the service says so, and the page shows it.
+    refused = await browser.post(path, {"do": "resend"})
+    assert (refused.status, "FIELD_INVALID" in refused.text) == (400, True)
+    mail = b"their mail"
+    assert (
+        await browser.send(path, {"do": "comment", "text": "see"}, "a/mail.txt", mail)
+    ).status == 303
+    noted = await browser.get(path)
+    assert "mail.txt" in noted.text
+    assert "a/mail.txt" not in noted.text
+    assert (
+        await browser.post(path, {"do": "dispute", "letter": "!", "deadline": "soon"})
+    ).status == 400
+    letter = {"do": "dispute", "letter": "We know no such <delivery>.", "deadline": "2026-01-05"}
+    answers = [await browser.post(path, letter) for _ in range(2)]
+    assert [one.status for one in answers] == [303, 400]
+    assert "Disputed" in (await browser.get(path)).text
+    disputes = await browser.get("/finance/disputes")
+    (where,) = set(re.findall(r'data-href="(/finance/disputes/\d+)"', disputes.text))
+    assert "Overdue" in disputes.text
+    assert "We know no such &lt;delivery&gt;." in (await browser.get(where)).text
+    assert (await browser.post(where, {"answer": ""})).status == 400
+    fields = {"answer": "it will be returned"}
+    assert (await browser.send(where, fields, "answer.pdf", b"%PDF")).status == 303
+    answered = await browser.get(where)
+    assert "it will be returned" in answered.text
+    assert hashlib.sha256(b"%PDF").hexdigest() in answered.text
+    assert await books.sql(STATUS, number) == 10
+    assert (await browser.get("/finance/disputes/1")).status == 404
+
+
+async def test_a_statement_is_read_then_imported_once(books: Books) -> None:
+    browser = await books.desk.logged_in("sends-books", "finance-maker")
+    page = await browser.get("/finance/import")
+    assert "plain-csv" in page.text
+    fields = {"do": "read", "template": "plain-csv", "source": "stall"}
+    rows = [f",C{one},,,,{one + 1}.00,{DAY} 12:00:00,发货,成功" for one in range(2)]
+
+    def file(*lines: str) -> bytes:
+        return "\r\n".join([HEAD, *lines, ""]).encode("utf-8-sig")
+
+    wrong = file(rows[0], rows[1].replace("2.00", "1e3"), "合计,2,3.00")
+    read = await browser.send("/finance/import", fields, "stall.csv", wrong)
+    assert (read.status, "Rows that are wrong: 1." in read.text) == (200, True)
+    assert "is no amount in yuan" in read.text
+    assert "Import these rows" not in read.text
+    assert (await browser.send("/finance/import", fields, "none.csv", b"")).status == 400
+    odd = {**fields, "supersedes": "the last one"}
+    assert (await browser.send("/finance/import", odd, "stall.csv", wrong)).status == 400
+    good = file(*rows, "合计,2,3.00")
+    read = await browser.send("/finance/import", fields, "..\\stall.csv", good)
+    assert "¥3.00" in read.text
+    names = ("sha256", "parts", "file_name", "template", "source", "supersedes", "reason")
+    again = {"do": "import", **{name: read.field(name) for name in names}}
+    assert again["file_name"] == "stall.csv"
+    count = "SELECT count(*) FROM statement WHERE source = 'stall'"
+    assert await books.sql(count) == 0  # what was read is not imported
+    first, second = [await browser.post("/finance/import", again) for _ in range(2)]
+    assert "before=yes" in second.location
+    done = await browser.get(first.location)
+    assert "A reconciliation run follows" in done.text
+    assert await books.sql(count) == 1
+    third = await browser.send("/finance/import", fields, "renamed.csv", good)
+    assert "nothing was imported twice" in (await browser.get(third.location)).text
+    forged = {**again, "sha256": "00" * 32}
+    assert (await browser.post("/finance/import", forged)).status == 400
+
+
+async def test_a_file_is_taken_by_its_own_page_with_its_token_alone(books: Books) -> None:
+    browser = await books.desk.logged_in("large-books", "finance-maker")
+    await browser.get("/finance/import")
+    assert (await browser.send("/finance/new-bill", {}, "no.csv", b"x")).status == 403
+    browser.csrf = "another"
+    assert (await browser.send("/finance/import", {"do": "read"}, "no.csv", b"x")).status == 403
+
+
+async def test_a_period_is_closed_once_and_opened_again(books: Books) -> None:
+    desk, day = books.desk, DAY - timedelta(days=1)
+    await desk.partner.sql("finance", FINANCE_DAY, day, 20, b"\x02" * 32, "")
+    maker = await desk.logged_in("opens-books", "finance-maker")
+    assert 'name="what"' not in (await maker.get("/finance/periods")).text
+    assert (await maker.post("/finance/periods", {"day": str(day)})).status == 403
+    checker = await desk.logged_in("closes-books", "finance-checker")
+    assert 'name="what"' in (await checker.get("/finance/periods")).text
+    assert (await checker.post("/finance/periods", {"day": "yesterday"})).status == 400
+    waits = await checker.post("/finance/periods", {"day": str(DAY), "what": "day"})
+    assert (waits.status, "EXCEPTIONS_OPEN" in waits.text) == (400, True)
+    assert "/finance/exceptions?state=open" in waits.text
+    for _ in range(2):
+        closed = await checker.post("/finance/periods", {"day": str(day), "what": "day"})
+        assert closed.status == 303
+    assert f"/finance/periods/{day}/{day}" in (await checker.get("/finance/periods")).text
+    path = f"/finance/periods/{day}/{day}"
+    assert 'name="reason"' not in (await checker.get(path)).text
+    page = await maker.get(path)
+    assert (await maker.post(path, {"reason": ""})).status == 400
+    fields = {"reason": "one was late", "once": page.field("once")}
+    answers = [await maker.post(path, fields) for _ in range(2)]
+    assert [one.status for one in answers] == [303, 400]
+    after = (await maker.get("/finance/periods")).text
+    assert "one was late" in after
+    assert f'data-href="{path}"' not in after
+    assert (await maker.get("/finance/periods/then/now")).status == 404
 
 
 async def test_a_decision_asks_again_who_one_is(books: Books) -> None:

@@ -15,6 +15,7 @@ from shoudan_console.values import mark as _
 from shoudan_console.visits import Visit
 
 PATH: Final = "/finance/statements"
+NEW: Final = "/finance/import"
 BOOKS: Final = {1: _("Ours"), 2: _("Theirs"), 3: _("The bank's")}
 STATES: Final = {20: (_("In force"), "good"), 90: (_("Replaced by a correction"), "idle")}
 
@@ -96,8 +97,12 @@ LISTING: Final = Listing(
         Column("create_time", _("Imported"), lambda row: row.create_time, "time", small=False),
     ),
     fetch=fetch,
-    empty=_("No statement yet. Import one: shoudan statement import FILE --template NAME."),
+    empty=_(
+        "No statement yet. Import one here, or: shoudan statement import FILE --template NAME."
+    ),
     filters=(Filter("source", _("Source"), hint="ycup"),),
+    template="finance_statements.html",
+    more={"importing": calls.IMPORT_STATEMENT, "new": NEW},
 )
 
 PAGES: Final = listing_pages(LISTING)
