@@ -272,6 +272,10 @@ VALID: dict[str, Correct] = {
         ("ExceptionService/CommentException", "ExceptionService/AnswerDispute"),
         lambda m: setattr(m, "sha256", b""),
     ),
+    "ExceptionService/ReadExceptionSheet": lambda m: (
+        setattr(m, "sha256", b"s" * 32),
+        setattr(m, "parts", 1),
+    ),
     "ExceptionService/OpenDispute": lambda m: setattr(m, "deadline", "2026-11-20"),
     "BillService/MakeBill": lambda m: (
         m.Clear(),

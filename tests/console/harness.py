@@ -86,6 +86,12 @@ class Browser:
         given = {"csrf": self.csrf, **(fields or {})}
         return await self._ask("POST", path, data=given, headers=headers)
 
+    async def data(self, path: str) -> bytes:
+        """A file."""
+        async with self.http.get(self.url + path, allow_redirects=False) as answer:
+            assert answer.status == 200, path
+            return await answer.read()
+
     async def send(
         self, path: str, fields: Mapping[str, str], file_name: str, data: bytes
     ) -> Answer:

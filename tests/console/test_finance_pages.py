@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import openpyxl
 import pytest
 
 from shoudan.finance.v1 import statement_service_pb2 as pb
 from shoudan.finance.v1.statement_service_pb2_grpc import StatementServiceStub
 from shoudan_kit.clock import BEIJING
-from tests.console.harness import Desk
+from tests.console.harness import Answer, Desk
 from tests.poll import eventually
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -303,6 +304,41 @@ async def test_a_statement_is_read_then_imported_once(books: Books) -> None:
     assert "nothing was imported twice" in (await browser.get(third.location)).text
     forged = {**again, "sha256": "00" * 32}
     assert (await browser.post("/finance/import", forged)).status == 400
+
+
+async def test_a_workbook_is_read_looked_at_and_decided_as_one(books: Books) -> None:
+    browser = await books.desk.logged_in("fills-books", "finance-maker")
+    assert (
+        "sheets/exceptions.xlsx" in (await browser.get(f"/finance/exceptions?source={SOURCE}")).text
+    )
+    data = await browser.data(f"/finance/sheets/exceptions.xlsx?source={SOURCE}")
+    book: Any = openpyxl.load_workbook(io.BytesIO(data))
+    (row,) = [one for one in book.active.iter_rows() if one[0].value == str(books.exceptions[4])]
+    row[10].value, row[11].value = "核销", "<month end>"
+    await browser.get("/finance/decide")
+
+    async def read() -> Answer:
+        made = io.BytesIO()
+        book.save(made)
+        return await browser.send("/finance/decide", {"do": "read"}, "filled.xlsx", made.getvalue())
+
+    shown = await read()
+    assert "&lt;month end&gt;" in shown.text
+    assert "Write it off" in shown.text
+    assert "-¥198.00" in shown.text
+    assert await books.sql(STATUS, books.exceptions[4]) == 10
+    names = ("sha256", "parts", "file_name", "once")
+    again = {"do": "decide", "reason": "month end", **{name: shown.field(name) for name in names}}
+    assert (await browser.post("/finance/decide", {**again, "reason": ""})).status == 400
+    assert (await browser.post("/finance/decide", {**again, "sha256": "no"})).status == 400
+    first, second = [await browser.post("/finance/decide", again) for _ in range(2)]
+    assert (first.status, second.status) == (303, 200)
+    assert "is decided by now" in second.text
+    assert "Yes, decide" not in second.text
+    row[10].value = "hope"
+    assert "Mistakes: 1." in (await read()).text
+    assert (await browser.send("/finance/decide", {"do": "read"}, "no.xlsx", b"")).status == 400
+    assert (await browser.get("/finance/sheets/others.xlsx")).status == 404
 
 
 async def test_a_file_is_taken_by_its_own_page_with_its_token_alone(books: Books) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from datetime import timedelta
 from itertools import count
@@ -13,6 +14,7 @@ from shoudan.core.v1 import proposal_service_pb2 as proposal_pb
 from shoudan.core.v1 import proposal_service_pb2_grpc as proposal_stubs
 from shoudan.finance.v1 import exception_service_pb2 as pb
 from shoudan.finance.v1 import exception_service_pb2_grpc as stubs
+from shoudan.finance.v1 import statement_service_pb2 as statement_pb
 from shoudan.pay.v1 import ledger_service_pb2 as ledger_pb
 from shoudan_finance import deciding
 from shoudan_kit.rpc.rights import FINANCE_CHECKER, FINANCE_MAKER
@@ -53,6 +55,14 @@ class Desk:
 
     async def get(self, number: int) -> pb.GetExceptionResponse:
         return await self.stub.GetException(pb.GetExceptionRequest(exception_id=number))
+
+    async def said_of(self, workbook: bytes) -> pb.ReadExceptionSheetResponse:
+        """What a workbook would decide."""
+        sha256 = hashlib.sha256(workbook).digest()
+        part = statement_pb.StorePartRequest(sha256=sha256, part_no=0, data=workbook)
+        await self.books.statements.StorePart(part)
+        request = pb.ReadExceptionSheetRequest(sha256=sha256, parts=1)
+        return await self.stub.ReadExceptionSheet(request)
 
     def decision(
         self, *numbers: int, decision: Any = pb.DECISION_BOOK

@@ -398,6 +398,11 @@ async def test_a_workbook_goes_out_is_filled_in_and_comes_back_as_decisions(
     by_number[first][10].value, by_number[first][11].value = "挂账", "月底"
     by_number[second][10].value = "核销"
     book.save(sheet_file)
+    said = await desk.said_of(sheet_file.read_bytes())
+    assert [(one.exception.exception_id, one.decision, one.remark) for one in said.items] == sorted(
+        [(first, pb.DECISION_BOOK, "月底"), (second, pb.DECISION_WRITE_OFF, "")], reverse=True
+    )
+    assert said.error_count == 0
     shown = await run("apply", str(sheet_file), "--dry-run")
     assert f"exception {first}: 98 元: - -> book 月底" in shown.output
     assert {one.status for one in await desk.listed()} == {pb.EXCEPTION_STATUS_OPEN}
@@ -408,10 +413,20 @@ async def test_a_workbook_goes_out_is_filled_in_and_comes_back_as_decisions(
     assert [one.exception_id for one in await desk.listed()] == [third]
     late = await run("apply", str(sheet_file))
     assert (late.exit_code, f"exception {first}: is decided by now" in late.output) == (1, True)
+    said = await desk.said_of(sheet_file.read_bytes())
+    assert (list(said.items), said.error_count) == ([], 2)
+    assert "is decided by now" in said.errors[0]
     by_number[third][10].value = "挂起"
     book.save(sheet_file)
     wrong = await run("apply", str(sheet_file))
     assert (wrong.exit_code, "'挂起' is none of 挂账" in wrong.output) == (1, True)
+    request = pb.GetExceptionSheetRequest(source=desk.source)
+    sheet = await desk.stub.GetExceptionSheet(request)
+    assert (sheet.exceptions, sheet.more) == (1, False)
+    assert (await desk.said_of(sheet.data)).error_count == 0  # as it goes out it decides nothing
+    assert (await desk.said_of(b"PK no workbook")).error_count == 1
+    nowhere = pb.ReadExceptionSheetRequest(sha256=bytes(32), parts=1)
+    assert await refused(desk.stub.ReadExceptionSheet(nowhere)) == "FILE_INCOMPLETE"
 
 
 async def test_the_command_lists_shows_assigns_asks_disputes_and_decides(

@@ -128,6 +128,9 @@ async def test_two_persons_refund_an_order_once_and_the_books_are_adjusted(
         return await booked(db, exception_id, record_id)
 
     monkeypatch.setattr(store, "booked", dying)
+    silent = desk.decision(number, decision=pb.DECISION_REFUND)
+    silent.items[0].remark = " "
+    assert await refused(desk.propose(silent)) == "FIELD_INVALID"  # money goes back for a reason
     proposal = await desk.propose(desk.decision(number, decision=pb.DECISION_REFUND))
     assert [one.after for one in proposal.dry_run] == [
         f"its order's money back (EX{number}), 98 元 to oms/up_channel/{desk.source}"
@@ -147,6 +150,7 @@ async def test_two_persons_refund_an_order_once_and_the_books_are_adjusted(
     assert (made.channel_no, made.request_no, made.refund_num) == ("d1", "r1", 1)
     (record,) = await desk.records("up_channel")
     assert (record.amount_micros, record.trade_no) == (98 * YUAN, f"EX{number}")
+    assert record.memo.endswith(": seen")
     notes = await noted(desk, number, "booked")
     assert notes == [f"refund 4711, EX{number}", f"ledger record {record.record_id}"]
 

@@ -25,6 +25,7 @@ from shoudan_kit.clock import BEIJING
 from shoudan_kit.rpc.refusal import Refused
 
 PATH: Final = "/finance/exceptions"
+SHEET: Final = "/finance/sheets/exceptions.xlsx"
 TEXT_MAX: Final = 256
 WORDS_MAX: Final = 1024
 LETTER_MAX: Final = 4096
@@ -155,6 +156,8 @@ LISTING: Final = Listing(
         Filter("source", _("Source"), hint="ycup"),
     ),
     link=lambda row: row.path,
+    template="finance_exceptions.html",
+    more={"deciding": calls.DECIDE_EXCEPTIONS, "sheet": SHEET},
 )
 
 

@@ -107,6 +107,8 @@ def _decided(one: pb.DecideExceptionsRequest.Item) -> Decided:
         raise FieldInvalid("decision", "is no decision")
     if len(one.remark) > REMARK_MAX or not one.remark.isprintable():
         raise FieldInvalid("remark", f"has more than {REMARK_MAX} printable characters")
+    if one.decision == Decision.REFUND and not one.remark.strip():
+        raise FieldInvalid("remark", "says why an order's money goes back")
     return Decided(one.exception_id, Decision(one.decision), one.remark)
 
 

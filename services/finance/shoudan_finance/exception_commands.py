@@ -176,7 +176,8 @@ def apply(
     target: Target = DEFAULT_TARGET,
 ) -> None:
     """Decide as a workbook says: what differs from now is shown, then proposed."""
-    filled, wrong = read_sheet(file)
+    with file.open("rb") as opened:
+        filled, wrong = read_sheet(opened)
     now = {
         one.exception_id: one for one in _run(target, lambda stub: _all(stub, "", undecided=True))
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import xlsxwriter
 
@@ -34,9 +34,9 @@ class Filled:
     remark: str
 
 
-def write_sheet(path: Path, found: Iterable[pb.Exception]) -> None:
+def write_sheet(path: Path | IO[bytes], found: Iterable[pb.Exception]) -> None:
     """Write a workbook; every cell is text, so that a spreadsheet calculates and rounds nothing."""
-    book: Any = xlsxwriter.Workbook(str(path), {"constant_memory": True})
+    book: Any = xlsxwriter.Workbook(path, {"constant_memory": True})
     with book:
         sheet = book.add_worksheet("差错")
         for at, word in enumerate(HEAD):
@@ -67,26 +67,25 @@ def _row(one: pb.Exception) -> list[str]:
     ]
 
 
-def read_sheet(path: Path) -> tuple[list[Filled], list[str]]:
+def read_sheet(file: IO[bytes]) -> tuple[list[Filled], list[str]]:
     """What was filled in, and what is wrong, in words; rows without 处理方式 are left alone."""
     template = Template(name="exceptions", columns={}, format="xlsx")
     filled, wrong, seen = list[Filled](), list[str](), set[int]()
     try:
-        with path.open("rb") as file:
-            rows = rows_of(file, template, UNPACKED_MAX)
-            _, head = next(rows, (0, list[str]()))
-            if tuple(head) != HEAD:
-                return [], ["row 1: has not the columns of `shoudan exception export`"]
-            for row_no, cells in rows:
-                padded = [*(cell.strip() for cell in cells), *("" for _ in HEAD)]
-                one = _filled(padded)
-                if isinstance(one, str):
-                    wrong.append(f"row {row_no}: {one}")
-                elif one is not None and one.exception_id in seen:
-                    wrong.append(f"row {row_no}: stands there twice")
-                elif one is not None:
-                    seen.add(one.exception_id)
-                    filled.append(one)
+        rows = rows_of(file, template, UNPACKED_MAX)
+        _, head = next(rows, (0, list[str]()))
+        if tuple(head) != HEAD:
+            return [], ["row 1: has not the columns of `shoudan exception export`"]
+        for row_no, cells in rows:
+            padded = [*(cell.strip() for cell in cells), *("" for _ in HEAD)]
+            one = _filled(padded)
+            if isinstance(one, str):
+                wrong.append(f"row {row_no}: {one}")
+            elif one is not None and one.exception_id in seen:
+                wrong.append(f"row {row_no}: stands there twice")
+            elif one is not None:
+                seen.add(one.exception_id)
+                filled.append(one)
     except (FileWrong, FileTooLarge) as error:
         wrong.append(str(error))
     return filled, wrong

@@ -105,13 +105,15 @@ async def forget_forever(context: Context) -> None:
 
 
 @asynccontextmanager
-async def _stored_file(context: Context, asked: Asked) -> AsyncGenerator[tuple[IO[bytes], int]]:
+async def stored_file(
+    context: Context, sha256: bytes, parts: int
+) -> AsyncGenerator[tuple[IO[bytes], int]]:
     """The file put together, and its size. Refuses FileIncomplete, StatementTooLarge."""
     most, size, sha = context.app.settings.statement_bytes_max, 0, hashlib.sha256()
     with tempfile.TemporaryFile() as file:
-        for part_no in range(asked.parts):
+        for part_no in range(parts):
             async with context.app.db.connect() as db:
-                data = await statements.part(db, asked.sha256, part_no)
+                data = await statements.part(db, sha256, part_no)
             if data is None:
                 raise FileIncomplete(f"part {part_no} is not here")
             size += len(data)
@@ -119,7 +121,7 @@ async def _stored_file(context: Context, asked: Asked) -> AsyncGenerator[tuple[I
                 raise StatementTooLarge("bytes", most)
             sha.update(data)
             await asyncio.to_thread(file.write, data)
-        if sha.digest() != asked.sha256:
+        if sha.digest() != sha256:
             raise FileIncomplete("its parts have another SHA-256 together")
         file.seek(0)
         yield file, size
@@ -132,7 +134,7 @@ async def dry_run(context: Context, asked: Asked) -> Found:
         existing = await statements.by_file(db, asked.source, asked.sha256)
     if existing is not None:
         return Found(existing, existed=True)
-    async with _stored_file(context, asked) as (file, size):
+    async with stored_file(context, asked.sha256, asked.parts) as (file, size):
         reader = _Reader(context, asked, file, size)
         async for new in reader.batches():
             async with context.app.db.connect() as db:
@@ -150,7 +152,7 @@ async def import_file(context: Context, asked: Asked) -> Found:
     if existing is not None:
         return Found(existing, existed=True)
     statement_id = context.app.ids.next()
-    async with _stored_file(context, asked) as (file, size):
+    async with stored_file(context, asked.sha256, asked.parts) as (file, size):
         reader = _Reader(context, asked, file, size)
         async with context.app.work("finance.statement") as work:
             await statements.allow_time(work.db)

@@ -51,6 +51,7 @@ READS: Final = {
     "ListTrades", "ListUsage", "QueryDeliveries", "QueryOrders",
     "QueryRefunds",
     "GetSpending", "ListAlerts", "ListSent", "ListTargets", "ListReopenings",
+    "GetExceptionSheet", "ReadExceptionSheet",
     "GetEvidence", "GetException", "GetRun", "GetStatement", "ListDisputes", "ListExceptions", "ListRuns",
     "ListStatements", "ListTemplates",
     "Report", "SearchRefunds", "SearchTrades",

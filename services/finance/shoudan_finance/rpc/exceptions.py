@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
+from collections.abc import Sequence
 from typing import Final, cast
 
 from shoudan.finance.v1 import exception_service_pb2 as pb
 from shoudan.finance.v1 import exception_service_pb2_grpc as pb_grpc
 from shoudan.finance.v1 import statement_service_pb2 as statement_pb
-from shoudan_finance import deciding, exceptions, inquiring
+from shoudan_finance import deciding, exceptions, inquiring, statement_imports
 from shoudan_finance.accounts import shown
 from shoudan_finance.context import Context
 from shoudan_finance.delivery_client import SignedCall
+from shoudan_finance.exception_sheets import read_sheet, write_sheet
 from shoudan_finance.exceptions import Shown, checked
 from shoudan_finance.refusals import FieldInvalid
-from shoudan_finance.rpc.reading import before_of, day_of, page_size, person, source_of
-from shoudan_finance.states import Decision
+from shoudan_finance.rpc.reading import (
+    before_of,
+    day_of,
+    page_size,
+    parts_of,
+    person,
+    sha256_of,
+    source_of,
+)
+from shoudan_finance.states import EXCEPTION, Decision, ExceptionEvent
 from shoudan_finance.store.exceptions import Dispute, Noted, Side
 from shoudan_kit.rpc.messages import RpcContext, filled, stamp
 
 WORDS_MAX: Final = 1024
 LETTER_MAX: Final = 4096
 NAME_MAX: Final = 128
-SHA256_BYTES: Final = 32
+SHEET_MAX: Final = 10_000
+PAGE: Final = 1000
+ERRORS_SHOWN: Final = 100
+
+
+def _sheet(found: Sequence[pb.Exception]) -> bytes:
+    made = io.BytesIO()
+    write_sheet(made, found)
+    return made.getvalue()
 
 
 class ExceptionServicer(pb_grpc.ExceptionServiceServicer):
@@ -79,6 +99,49 @@ class ExceptionServicer(pb_grpc.ExceptionServiceServicer):
         numbers, words = checked(request.exception_ids), _words("text", request.text, WORDS_MAX)
         await inquiring.ask(self._context, numbers, words, person(request.by))
         return pb.AskAboutExceptionsResponse()
+
+    async def GetExceptionSheet(
+        self, request: pb.GetExceptionSheetRequest, context: RpcContext
+    ) -> pb.GetExceptionSheetResponse:
+        """Undecided exceptions as a workbook."""
+        source, before = source_of(request.source), before_of("")
+        found: list[Shown] = []
+        while len(found) <= SHEET_MAX:
+            page = await exceptions.page(self._context, source, before, PAGE, undecided=True)
+            found += page
+            if len(page) < PAGE:
+                break
+            before = page[-1].row.exception_id
+        kept = [_exception(one) for one in found[:SHEET_MAX]]
+        data = await asyncio.to_thread(_sheet, kept)
+        return pb.GetExceptionSheetResponse(
+            data=data, exceptions=len(kept), more=len(found) > len(kept)
+        )
+
+    async def ReadExceptionSheet(
+        self, request: pb.ReadExceptionSheetRequest, context: RpcContext
+    ) -> pb.ReadExceptionSheetResponse:
+        """What a workbook that was filled in would decide."""
+        sha256, parts = sha256_of(request.sha256), parts_of(request.parts)
+        async with statement_imports.stored_file(self._context, sha256, parts) as (file, _):
+            filled, wrong = await asyncio.to_thread(read_sheet, file)
+        if len(filled) > exceptions.ITEMS_MAX:
+            wrong.append(f"more than {exceptions.ITEMS_MAX} are decided at once")
+        filled = filled[: exceptions.ITEMS_MAX]
+        numbers = [one.exception_id for one in filled]
+        shown = await exceptions.of_numbers(self._context, numbers) if numbers else []
+        now = {one.row.exception_id: one for one in shown}
+        item, items = pb.ReadExceptionSheetResponse.Item, list[pb.ReadExceptionSheetResponse.Item]()
+        for one in filled:
+            found = now.get(one.exception_id)
+            if found is None or not EXCEPTION.allows(found.row.status, ExceptionEvent.DECIDED):
+                wrong.append(f"exception {one.exception_id}: is decided by now, or is none")
+                continue
+            decision = pb.Decision.ValueType(one.decision)
+            items.append(item(exception=_exception(found), decision=decision, remark=one.remark))
+        return pb.ReadExceptionSheetResponse(
+            items=items, errors=wrong[:ERRORS_SHOWN], error_count=len(wrong)
+        )
 
     async def ResendExceptionNotifies(
         self, request: pb.ResendExceptionNotifiesRequest, context: RpcContext
@@ -163,9 +226,7 @@ def _words(name: str, given: str, most: int) -> str:
 
 
 def _sha256(given: bytes) -> bytes:
-    if len(given) not in {0, SHA256_BYTES}:
-        raise FieldInvalid("sha256", f"has not {SHA256_BYTES} bytes")
-    return given
+    return sha256_of(given) if given else given
 
 
 def _exception(one: Shown) -> pb.Exception:

@@ -14,6 +14,8 @@ PAGE_MAX: Final = 1000
 SOURCE_MAX: Final = 32
 PERSON_MAX: Final = 64
 TOKEN_MAX: Final = 19  # digits of a number
+PARTS_MAX: Final = 1024  # of a file
+SHA256_BYTES: Final = 32
 BEFORE_ALL: Final = date(1970, 1, 1)
 LAST_DAY: Final = date(2999, 12, 31)
 
@@ -60,4 +62,18 @@ def person(given: str) -> str:
     """A person's name, or none. Raises FieldInvalid."""
     if len(given) > PERSON_MAX or "\0" in given:
         raise FieldInvalid("by", f"has more than {PERSON_MAX} characters")
+    return given
+
+
+def parts_of(given: int) -> int:
+    """How many parts a file has. Refuses FieldInvalid."""
+    if not 1 <= given <= PARTS_MAX:
+        raise FieldInvalid("parts", f"is not within 1..{PARTS_MAX}")
+    return given
+
+
+def sha256_of(given: bytes) -> bytes:
+    """The SHA-256 of a file. Refuses FieldInvalid."""
+    if len(given) != SHA256_BYTES:
+        raise FieldInvalid("sha256", f"has not {SHA256_BYTES} bytes")
     return given

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, cast
+from typing import cast
 
 from shoudan.finance.v1 import statement_service_pb2 as pb
 from shoudan.finance.v1 import statement_service_pb2_grpc as pb_grpc
@@ -10,14 +10,19 @@ from shoudan_finance import statement_imports
 from shoudan_finance.context import Context
 from shoudan_finance.entries import Line
 from shoudan_finance.refusals import FieldInvalid
-from shoudan_finance.rpc.reading import before_of, page_size, person, source_of
+from shoudan_finance.rpc.reading import (
+    PARTS_MAX,
+    before_of,
+    page_size,
+    parts_of,
+    person,
+    sha256_of,
+    source_of,
+)
 from shoudan_finance.statement_imports import PART_BYTES, Asked, Found
 from shoudan_finance.store.statements import Statement
 from shoudan_finance.templates import BOOKS, Template
 from shoudan_kit.rpc.messages import RpcContext, filled
-
-SHA256_BYTES: Final = 32
-PARTS_MAX: Final = 1024
 
 
 class StatementServicer(pb_grpc.StatementServiceServicer):
@@ -41,7 +46,7 @@ class StatementServicer(pb_grpc.StatementServiceServicer):
             raise FieldInvalid("part_no", f"is not within 0..{PARTS_MAX - 1}")
         if not 1 <= len(request.data) <= PART_BYTES:
             raise FieldInvalid("data", f"has not 1 to {PART_BYTES} bytes")
-        sha256 = _sha256(request.sha256)
+        sha256 = sha256_of(request.sha256)
         await statement_imports.store_part(self._context, sha256, request.part_no, request.data)
         return pb.StorePartResponse()
 
@@ -80,25 +85,17 @@ class StatementServicer(pb_grpc.StatementServiceServicer):
             source=request.source,
             file_name=request.file_name,
         )
-        if not 1 <= request.parts <= PARTS_MAX:
-            raise FieldInvalid("parts", f"is not within 1..{PARTS_MAX}")
         if request.supersedes < 0:
             raise FieldInvalid("supersedes", "is below zero")
         return Asked(
-            sha256=_sha256(request.sha256),
-            parts=request.parts,
+            sha256=sha256_of(request.sha256),
+            parts=parts_of(request.parts),
             template=template,
             source=source,
             file_name=request.file_name,
             supersedes=request.supersedes,
             by=person(request.by),
         )
-
-
-def _sha256(given: bytes) -> bytes:
-    if len(given) != SHA256_BYTES:
-        raise FieldInvalid("sha256", f"has not {SHA256_BYTES} bytes")
-    return given
 
 
 def _template(one: Template) -> pb.Template:

@@ -661,6 +661,148 @@ class GetEvidenceResponse(_message.Message):
 Global___GetEvidenceResponse: _TypeAlias = GetEvidenceResponse  # noqa: Y015
 
 @_typing.final
+class GetExceptionSheetRequest(_message.Message):
+    """GetExceptionSheetRequest filters exceptions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """Of this source; all when empty."""
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetExceptionSheetRequest: _TypeAlias = GetExceptionSheetRequest  # noqa: Y015
+
+@_typing.final
+class GetExceptionSheetResponse(_message.Message):
+    """GetExceptionSheetResponse is the workbook."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    EXCEPTIONS_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """XLSX; every cell is text."""
+    exceptions: _builtins.int
+    """Exceptions in it."""
+    more: _builtins.bool
+    """There are more than it holds."""
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+        exceptions: _builtins.int = ...,
+        more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "exceptions", b"exceptions", "more", b"more"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetExceptionSheetResponse: _TypeAlias = GetExceptionSheetResponse  # noqa: Y015
+
+@_typing.final
+class ReadExceptionSheetRequest(_message.Message):
+    """ReadExceptionSheetRequest names a stored file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHA256_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    sha256: _builtins.bytes
+    """SHA-256 of the whole file."""
+    parts: _builtins.int
+    """How many parts it has."""
+    def __init__(
+        self,
+        *,
+        sha256: _builtins.bytes = ...,
+        parts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parts", b"parts", "sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadExceptionSheetRequest: _TypeAlias = ReadExceptionSheetRequest  # noqa: Y015
+
+@_typing.final
+class ReadExceptionSheetResponse(_message.Message):
+    """ReadExceptionSheetResponse says what the workbook would decide; rows without 处理方式 decide nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Item(_message.Message):
+        """Item is one that would be decided."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        EXCEPTION_FIELD_NUMBER: _builtins.int
+        DECISION_FIELD_NUMBER: _builtins.int
+        REMARK_FIELD_NUMBER: _builtins.int
+        decision: Global___Decision.ValueType
+        """What would be done."""
+        remark: _builtins.str
+        """备注."""
+        @_builtins.property
+        def exception(self) -> Global___Exception:
+            """As it is now."""
+
+        def __init__(
+            self,
+            *,
+            exception: Global___Exception | None = ...,
+            decision: Global___Decision.ValueType = ...,
+            remark: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["exception", b"exception"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "exception", b"exception", "remark", b"remark"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    ERROR_COUNT_FIELD_NUMBER: _builtins.int
+    error_count: _builtins.int
+    """How much is wrong."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReadExceptionSheetResponse.Item]:
+        """In the order of the rows, at most 1000."""
+
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is wrong, in words, the first 100."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___ReadExceptionSheetResponse.Item] | None = ...,
+        errors: _abc.Iterable[_builtins.str] | None = ...,
+        error_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_count", b"error_count", "errors", b"errors", "items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadExceptionSheetResponse: _TypeAlias = ReadExceptionSheetResponse  # noqa: Y015
+
+@_typing.final
 class ResendExceptionNotifiesRequest(_message.Message):
     """ResendExceptionNotifiesRequest names exceptions."""
 
@@ -774,7 +916,7 @@ class DecideExceptionsRequest(_message.Message):
         decision: Global___Decision.ValueType
         """What is done."""
         remark: _builtins.str
-        """备注, at most 256 characters."""
+        """备注, at most 256 characters: the reason, which a refund must have. It stands in the ledger's record, too."""
         def __init__(
             self,
             *,

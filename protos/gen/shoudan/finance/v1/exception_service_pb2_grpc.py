@@ -61,6 +61,16 @@ class ExceptionServiceStub:
                 request_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetEvidenceRequest.SerializeToString,
                 response_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetEvidenceResponse.FromString,
                 _registered_method=True)
+        self.GetExceptionSheet = channel.unary_unary(
+                '/shoudan.finance.v1.ExceptionService/GetExceptionSheet',
+                request_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetExceptionSheetRequest.SerializeToString,
+                response_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetExceptionSheetResponse.FromString,
+                _registered_method=True)
+        self.ReadExceptionSheet = channel.unary_unary(
+                '/shoudan.finance.v1.ExceptionService/ReadExceptionSheet',
+                request_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.ReadExceptionSheetRequest.SerializeToString,
+                response_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.ReadExceptionSheetResponse.FromString,
+                _registered_method=True)
         self.ResendExceptionNotifies = channel.unary_unary(
                 '/shoudan.finance.v1.ExceptionService/ResendExceptionNotifies',
                 request_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.ResendExceptionNotifiesRequest.SerializeToString,
@@ -134,6 +144,21 @@ class ExceptionServiceServicer:
     def GetEvidence(self, request, context):
         """GetEvidence gives the life of the order behind an exception, as the services recorded it, beside what its supplier answered when it was asked.
         Errors: EXCEPTION_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetExceptionSheet(self, request, context):
+        """GetExceptionSheet gives undecided exceptions as a workbook (XLSX), in which people fill in 处理方式 and 备注; at most 10000, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadExceptionSheet(self, request, context):
+        """ReadExceptionSheet reads a workbook that was filled in, whose parts StorePart stored, and says what it would decide; it decides nothing.
+        Errors: FIELD_INVALID, FILE_INCOMPLETE, STATEMENT_TOO_LARGE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -220,6 +245,16 @@ def add_ExceptionServiceServicer_to_server(servicer, server):
                     servicer.GetEvidence,
                     request_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetEvidenceRequest.FromString,
                     response_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetEvidenceResponse.SerializeToString,
+            ),
+            'GetExceptionSheet': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetExceptionSheet,
+                    request_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetExceptionSheetRequest.FromString,
+                    response_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetExceptionSheetResponse.SerializeToString,
+            ),
+            'ReadExceptionSheet': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadExceptionSheet,
+                    request_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.ReadExceptionSheetRequest.FromString,
+                    response_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.ReadExceptionSheetResponse.SerializeToString,
             ),
             'ResendExceptionNotifies': grpc.unary_unary_rpc_method_handler(
                     servicer.ResendExceptionNotifies,
@@ -394,6 +429,60 @@ class ExceptionService:
             '/shoudan.finance.v1.ExceptionService/GetEvidence',
             shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetEvidenceRequest.SerializeToString,
             shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetEvidenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetExceptionSheet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.finance.v1.ExceptionService/GetExceptionSheet',
+            shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetExceptionSheetRequest.SerializeToString,
+            shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetExceptionSheetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadExceptionSheet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.finance.v1.ExceptionService/ReadExceptionSheet',
+            shoudan_dot_finance_dot_v1_dot_exception__service__pb2.ReadExceptionSheetRequest.SerializeToString,
+            shoudan_dot_finance_dot_v1_dot_exception__service__pb2.ReadExceptionSheetResponse.FromString,
             options,
             channel_credentials,
             insecure,

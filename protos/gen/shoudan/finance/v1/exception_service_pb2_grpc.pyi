@@ -30,6 +30,12 @@ class ExceptionServiceStub:
     """GetEvidence gives the life of the order behind an exception, as the services recorded it, beside what its supplier answered when it was asked.
     Errors: EXCEPTION_NOT_FOUND.
     """
+    GetExceptionSheet: _aio.UnaryUnaryMultiCallable[_exception_service_pb2.GetExceptionSheetRequest, _exception_service_pb2.GetExceptionSheetResponse]
+    """GetExceptionSheet gives undecided exceptions as a workbook (XLSX), in which people fill in 处理方式 and 备注; at most 10000, newest first."""
+    ReadExceptionSheet: _aio.UnaryUnaryMultiCallable[_exception_service_pb2.ReadExceptionSheetRequest, _exception_service_pb2.ReadExceptionSheetResponse]
+    """ReadExceptionSheet reads a workbook that was filled in, whose parts StorePart stored, and says what it would decide; it decides nothing.
+    Errors: FIELD_INVALID, FILE_INCOMPLETE, STATEMENT_TOO_LARGE.
+    """
     ResendExceptionNotifies: _aio.UnaryUnaryMultiCallable[_exception_service_pb2.ResendExceptionNotifiesRequest, _exception_service_pb2.ResendExceptionNotifiesResponse]
     """ResendExceptionNotifies has the notifies of the orders behind exceptions sent again that were given up; what became of it is noted.
     Errors: EXCEPTION_NOT_FOUND, FIELD_INVALID for one without a delivery of ours.
@@ -100,6 +106,24 @@ class ExceptionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_exception_service_pb2.GetEvidenceResponse]:
         """GetEvidence gives the life of the order behind an exception, as the services recorded it, beside what its supplier answered when it was asked.
         Errors: EXCEPTION_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def GetExceptionSheet(
+        self,
+        request: _exception_service_pb2.GetExceptionSheetRequest,
+        context: _aio.ServicerContext[_exception_service_pb2.GetExceptionSheetRequest, _abc.Awaitable[_exception_service_pb2.GetExceptionSheetResponse]],
+    ) -> _abc.Awaitable[_exception_service_pb2.GetExceptionSheetResponse]:
+        """GetExceptionSheet gives undecided exceptions as a workbook (XLSX), in which people fill in 处理方式 and 备注; at most 10000, newest first."""
+
+    @_abc_1.abstractmethod
+    def ReadExceptionSheet(
+        self,
+        request: _exception_service_pb2.ReadExceptionSheetRequest,
+        context: _aio.ServicerContext[_exception_service_pb2.ReadExceptionSheetRequest, _abc.Awaitable[_exception_service_pb2.ReadExceptionSheetResponse]],
+    ) -> _abc.Awaitable[_exception_service_pb2.ReadExceptionSheetResponse]:
+        """ReadExceptionSheet reads a workbook that was filled in, whose parts StorePart stored, and says what it would decide; it decides nothing.
+        Errors: FIELD_INVALID, FILE_INCOMPLETE, STATEMENT_TOO_LARGE.
         """
 
     @_abc_1.abstractmethod
