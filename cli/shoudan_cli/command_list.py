@@ -95,6 +95,9 @@ GROUPS: Final = {
     "proposal": Command(
         "shoudan_cli.proposals:app", "Calls that need two persons: list, propose, approve, refuse."
     ),
+    "replay": Command(
+        "shoudan_cli.replay:app", "Play what partners called to two builds; list what differs."
+    ),
     "sandbox": Command("shoudan_cli.sandbox:app", "What the sandbox plays: its scripted accounts."),
     "shard": Command(
         "shoudan_cli.shards:app", "Shards of a service: its map, shown, checked and changed."

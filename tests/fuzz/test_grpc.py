@@ -15,7 +15,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 
 from tests.fuzz.messages import requests
-from tests.fuzz.values import INPUTS, drawn
+from tests.fuzz.values import INPUTS, counted, drawn
 from tests.test_every_field import BUGS, CALL_S, SERVICES, bearer, methods, serving
 from tests.valid import VALID
 
@@ -75,5 +75,7 @@ async def test_no_input_of_any_method_leads_to_internal_or_unknown(service, new_
         while batch := list(islice(made, TOGETHER)):
             await asyncio.gather(*(ask(*one) for one in batch))
             sent += len(batch)
+    counted("grpc methods", count)
+    counted("grpc inputs", sent)
     assert wrong == {}
     assert sent == EACH * count

@@ -41,7 +41,7 @@ from shoudan_signing import (
     tvs_hmac,
     webhooks,
 )
-from tests.fuzz.values import BODIES, INPUTS, TEXTS, bodies, texts
+from tests.fuzz.values import BODIES, INPUTS, TEXTS, bodies, counted, texts
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120 + INPUTS // 20)]
 
@@ -196,10 +196,13 @@ def test_a_parser_reads_or_says_no_in_its_own_words(name: str) -> None:
     )
     @given(parser.given)
     def take(value: Any) -> None:
+        taken.append(1)
         with suppress(*parser.refusals):
             parser.call(value)
 
+    taken: list[int] = []
     take()
+    counted("parser inputs", len(taken))
 
 
 ALONE = {id(one): TEXTS for one in (texts, queries, urls)} | {

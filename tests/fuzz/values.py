@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TypeVar
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -12,6 +13,7 @@ T = TypeVar("T")
 
 # How many inputs each part draws: a slice in every run of the tests, all of them in `just fuzz`.
 INPUTS = int(os.environ.get("SHOUDAN_FUZZ_INPUTS", "0"))
+COUNTS = "SHOUDAN_FUZZ_COUNTS"  # names a file, in which each part says how many it drew
 
 TEXTS = (
     "", " ", "0", "-0", "00", " 1", "1 ", "+1", "1e2", "1E400", "198.0", "0x10", "１２３",
@@ -76,3 +78,10 @@ def drawn(strategy: st.SearchStrategy[T], count: int) -> list[T]:
     while len(found) < count:  # it ends sooner where it has seen all there is
         take()
     return found[:count]
+
+
+def counted(what: str, count: int) -> None:
+    """Say how many inputs were given to what."""
+    if file := os.environ.get(COUNTS):
+        with Path(file).open("a", encoding="utf-8") as counts:
+            counts.write(f"{what} {count}\n")

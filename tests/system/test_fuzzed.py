@@ -18,7 +18,7 @@ from yarl import URL
 
 from shoudan_gateway.partners import load
 from shoudan_gateway.protocol import Endpoint
-from tests.fuzz.values import INPUTS, bodies, drawn, numbers, texts
+from tests.fuzz.values import INPUTS, bodies, counted, drawn, numbers, texts
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(300 + INPUTS // 10)]
 
@@ -129,5 +129,6 @@ async def test_no_request_of_any_endpoint_is_answered_with_an_undocumented_error
         batch = drawn(requests(endpoint), EACH)
         await asyncio.gather(*(ask(one) for one in batch))
         count += len(batch)
+    counted("http inputs", count)
     assert found == {}
     assert count >= EACH * 40
