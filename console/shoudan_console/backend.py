@@ -19,6 +19,14 @@ from shoudan_kit.rpc.rights import right_of
 
 SERVICES: Final = ("order", "pay", "delivery", "erp_ingest", "identity", "finance")
 HEALTH_S: Final = 1.0
+# What a service has said, also without a reason of its own.
+ANSWERS: Final = (
+    StatusCode.PERMISSION_DENIED,
+    StatusCode.UNAUTHENTICATED,
+    StatusCode.NOT_FOUND,
+    StatusCode.INVALID_ARGUMENT,
+    StatusCode.FAILED_PRECONDITION,
+)
 
 _log = log.get_logger("console")
 
@@ -109,7 +117,7 @@ def _said(rpc: Rpc, error: aio.AioRpcError) -> Exception:
     if (refused := refused_from_rpc(error)) is not None:
         if refused.code not in (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED):
             return refused
-    elif error.code() in (StatusCode.PERMISSION_DENIED, StatusCode.UNAUTHENTICATED):
+    elif error.code() in ANSWERS:
         return Refused(error.code(), rpc.service, error.code().name)
     _log.warning("service_away", service=rpc.service, method=rpc.method, code=error.code().name)
     return Away(rpc.service, error.code().name)

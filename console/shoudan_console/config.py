@@ -75,6 +75,10 @@ class ConsoleSettings(ProcessSettings):
         le=1_073_741_824,
         description="Bytes of a file that a browser may send; finance has its own bound of statements.",
     )
+    work_due_s: Seconds = Field(
+        14_400,
+        description="Seconds in which what waits for a person is to be decided; then it is overdue.",
+    )
     connections_max: int = Field(
         500, ge=10, le=100_000, description="Connections of browsers at once; more are refused."
     )

@@ -11,11 +11,12 @@ from functools import partial
 from typing import Any, Final, Literal
 from urllib.parse import urlencode
 
+from grpc import StatusCode
 from starlette.responses import Response, StreamingResponse
 
 from shoudan_console import store
 from shoudan_console.backend import Away, Rpc
-from shoudan_console.values import cell_text
+from shoudan_console.values import Status, cell_text
 from shoudan_console.values import mark as _
 from shoudan_console.visits import Panel, Visit
 from shoudan_kit.clock import BEIJING
@@ -25,7 +26,7 @@ from shoudan_kit.spreadsheet import BOM
 SIZES: Final = (25, 50, 100, 200)
 SIZE: Final = 50
 EXPORT_PAGE: Final = 500
-EXPORT_ROWS_MAX: Final = 1_000_000
+EXPORT_ROWS_MAX: Final = 20_000_000  # an export that would be longer is cut off, not short
 EMPTY_PAGES_MAX: Final = 5  # a service may answer with an empty page that has a next
 VIEWS_MAX: Final = 20
 FILTER_CHARS_MAX: Final = 200
@@ -74,6 +75,8 @@ class Query:
     filters: Mapping[str, str]
     size: int = SIZE
     token: str = ""
+    columns: Sequence[str] = ()  # those chosen; none for all
+    sort: str = ""  # the column that its page is sorted by, "-" before a falling one
 
     def text(self, name: str) -> str:
         return self.filters.get(name, "")
@@ -122,7 +125,21 @@ class Listing:
         }
         wanted = asked.get("size", "")
         size = int(wanted) if wanted in {str(one) for one in SIZES} else SIZE
-        return Query(filters, size, asked.get("page", "")[: FILTER_CHARS_MAX * 10])
+        known = [one.key for one in self.columns]
+        chosen = frozenset(asked.getlist("col"))
+        sort = asked.get("sort", "")
+        return Query(
+            filters,
+            size,
+            asked.get("page", "")[: FILTER_CHARS_MAX * 10],
+            [key for key in known if key in chosen],
+            sort if sort.removeprefix("-") in known else "",
+        )
+
+    def shown(self, query: Query) -> Sequence[Column]:
+        """The columns that were chosen; those are shown on narrow screens, too."""
+        chosen = [replace(one, small=True) for one in self.columns if one.key in query.columns]
+        return chosen or self.columns
 
     def problems(self, query: Query) -> dict[str, str]:
         """What is wrong with the filters, by name."""
@@ -179,6 +196,8 @@ async def over_services(
             away.append(error.service)
             found, onward = [], ""
         except Refused as error:
+            if error.code is StatusCode.UNAUTHENTICATED:
+                away.append(service)  # it does not know the operator yet: its rows are missing
             refused = error
             found, onward = [], ""
         token = ""
@@ -202,6 +221,22 @@ async def filled(listing: Listing, visit: Visit, query: Query) -> Found:
     return found
 
 
+def in_order(listing: Listing, query: Query, found: Found) -> Found:
+    """The rows of a page by the column that was asked for; what has no value comes last."""
+    by = next((one for one in listing.columns if one.key == query.sort.removeprefix("-")), None)
+    if by is None:
+        return found
+    column = by
+
+    def worth(row: Any) -> Any:
+        value = column.value(row)
+        return value.word if isinstance(value, Status) else value
+
+    valued = [row for row in found.rows if worth(row) is not None]
+    rest = [row for row in found.rows if worth(row) is None]
+    return replace(found, rows=sorted(valued, key=worth, reverse=query.sort.startswith("-")) + rest)
+
+
 async def show(listing: Listing, visit: Visit, **more: Any) -> Response:
     """The page of a list."""
     query = listing.query(visit)
@@ -209,8 +244,11 @@ async def show(listing: Listing, visit: Visit, **more: Any) -> Response:
     rows: Panel[Found] = Panel(Found(()))
     if not problems:
         rows = await visit.panel(filled(listing, visit, query))
+    if rows.value is not None:
+        rows = Panel(in_order(listing, query, rows.value))
     values: dict[str, Any] = {
         "listing": listing,
+        "columns": listing.shown(query),
         "asked": query,
         "problems": problems,
         "panel": rows,
@@ -227,12 +265,12 @@ async def show(listing: Listing, visit: Visit, **more: Any) -> Response:
 
 def address(path: str, query: Query, **changed: str | int) -> str:
     """The address of the same query, with changes; a change to nothing takes it out."""
-    values: dict[str, str | int] = {**query.filters}
+    values: dict[str, Any] = {**query.filters}
     if query.size != SIZE:
         values["size"] = query.size
-    values |= changed
-    kept = {name: value for name, value in values.items() if value != ""}
-    return f"{path}?{urlencode(kept)}" if kept else path
+    values |= {"col": query.columns, "sort": query.sort, **changed}
+    kept = {name: value for name, value in values.items() if value not in ("", [], ())}
+    return f"{path}?{urlencode(kept, doseq=True)}" if kept else path
 
 
 async def _views(listing: Listing, visit: Visit) -> dict[str, str]:
@@ -260,14 +298,15 @@ async def export(listing: Listing, visit: Visit) -> Response:
 
 
 async def _lines(listing: Listing, visit: Visit, query: Query, found: Found) -> AsyncIterator[str]:
-    yield BOM + _csv([[visit.text(one.label) for one in listing.columns]])
+    columns = listing.shown(query)
+    yield BOM + _csv([[visit.text(one.label) for one in columns]])
     count = 0
     while True:
-        if found.away:
-            raise Away(found.away[0], "export")
-        yield _csv([[_cell(visit, one, row) for one in listing.columns] for row in found.rows])
+        if found.away or count > EXPORT_ROWS_MAX:
+            raise Away(found.away[0] if found.away else "console", "export")
+        yield _csv([[_cell(visit, one, row) for one in columns] for row in found.rows])
         count += len(found.rows)
-        if not found.next_token or count >= EXPORT_ROWS_MAX:
+        if not found.next_token:
             return
         found = await listing.fetch(visit, replace(query, token=found.next_token))
 

@@ -43,6 +43,10 @@ class Entry:
     def shown_to(self, visit: Visit) -> bool:
         return not self.needs or any(map(visit.may, self.needs))
 
+    def here(self, path: str) -> bool:
+        """Whether an address is this page, or one below it."""
+        return path == self.path or (self.path != "/" and path.startswith(f"{self.path}/"))
+
 
 def listing_pages(listing: Listing, **more: Any) -> tuple[Page, ...]:
     """The pages of a list: itself, its export, its saved views."""

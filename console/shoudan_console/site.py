@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +32,7 @@ TEMPLATES: Final = Path(__file__).with_name("templates")
 FORM: Final = "form"  # the cookie that forms before a login are bound to
 FORBIDDEN: Final = ("NOT_ALLOWED", "PERMISSION_DENIED", "NO_CALLER", "UNAUTHENTICATED")
 NOWHERE: Final = QueryParams("")
+GONE: Final = 499  # for a browser that has left, as proxies write it
 # What is answered with a page of its own; the last one is every bug, which the server logs, too.
 FAILURES: Final = (
     Away,
@@ -117,7 +119,27 @@ async def _answer(site: Site, page: Page, request: Request) -> Response:
     session = await site.sessions.find(cookie, address) if cookie else None
     if session is not None:
         request.state.visit = Visit(site, request, session, address, NOWHERE, session.csrf)
-    return _ended(request, await _checked(request.state.visit, page))
+    return _ended(request, await _while_there(request, _checked(request.state.visit, page)))
+
+
+async def _while_there(request: Request, answer: Coroutine[Any, Any, Response]) -> Response:
+    """The answer to a browser that waits for it. A page that it has left is not made to its end: the calls
+    for it are cancelled, and so their statements."""
+    if request.method != "GET":
+        return await answer
+    work, gone = asyncio.ensure_future(answer), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return await work if work.done() else Response("", GONE)
+    finally:
+        work.cancel()
+        gone.cancel()
+        await asyncio.wait({work, gone})
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
 
 
 async def _failed(request: Request, error: Exception) -> Response:

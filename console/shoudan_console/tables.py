@@ -65,3 +65,20 @@ Table(
     comment="视图: filters of lists that an operator saved",
     info=rights(update=("query", "create_time"), delete=True),
 )
+
+Table(
+    "console_assignment",
+    METADATA,
+    Column("service", Text, primary_key=True, comment="where it waits"),
+    Column("kind", Text, primary_key=True, comment="what kind of thing"),
+    Column("key", Text, primary_key=True, comment="its number within the kind"),
+    Column("operator_id", BigInteger, nullable=False, comment="who works on it"),
+    Column("operator", Text, nullable=False, comment="login name"),
+    _when("create_time", "since when"),
+    Index("console_assignment_operator", "operator_id", "create_time"),
+    CheckConstraint("length(service) BETWEEN 1 AND 40", name="service_length"),
+    CheckConstraint("length(kind) BETWEEN 1 AND 40", name="kind_length"),
+    CheckConstraint("length(key) BETWEEN 1 AND 64", name="key_length"),
+    comment="认领: who works on what waits for a person; a note among operators, no right",
+    info=rights(update=("operator_id", "operator", "create_time"), delete=True),
+)

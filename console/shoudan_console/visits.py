@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
@@ -103,6 +104,10 @@ class Visit:
     def fragment(self) -> bool:
         """Whether htmx asks for a part of the page that it shows already."""
         return self.request.headers.get("hx-request") == "true"
+
+    def once(self) -> str:
+        """What one form carries, so that sent twice it counts once."""
+        return secrets.token_hex(16)
 
     def text(self, message: str) -> str:
         """A text in the visitor's language."""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from grpc import StatusCode
 from starlette.responses import Response
 
 from shoudan.core.v1 import operations_service_pb2 as operations_pb
 from shoudan.core.v1 import proposal_service_pb2 as proposal_pb
 from shoudan.core.v1 import work_service_pb2 as pb
-from shoudan_console import calls, statuses
+from shoudan_console import assignments, calls, lists, statuses
+from shoudan_console.assignments import Key
+from shoudan_console.backend import Away
 from shoudan_console.lists import Column, Filter, Found, Listing, Query, over_services
 from shoudan_console.page import Entry, Page, listing_pages
 from shoudan_console.proposing import call_or_propose
@@ -27,6 +32,12 @@ SERVICES: Final[tuple[str, ...]] = ("order", "pay", "erp_ingest")
 REASON_MAX: Final = 256
 KIND: Final = re.compile(r"[a-z_]{1,40}")
 ORDER: Final = re.compile(r"\border (\d{1,19})\b")
+BULK: Final = "/work-queue/bulk"
+BULK_MAX: Final = 100
+MINE: Final = "mine"
+IN_TIME: Final = Status(_("In time"), "idle")
+SOON: Final = Status(_("Due soon"), "warn")
+OVERDUE: Final = Status(_("Overdue"), "bad")
 KINDS: Final[dict[str, str]] = {
     "delivery": _("Unknown delivery"),
     "return": _("Unknown return"),
@@ -42,6 +53,11 @@ KINDS: Final[dict[str, str]] = {
     "trade": _("Trade of a platform"),
     "notice": _("Notice of a platform"),
     "push": _("Push of an ERP"),
+}
+# Which service has the kinds that are not order's.
+ELSEWHERE: Final = {
+    **dict.fromkeys(("pay", "refund", "ums_refund", "trade", "notice"), "pay"),
+    "push": "erp_ingest",
 }
 DECISIONS: Final = {
     "success": _("It succeeded"),
@@ -69,14 +85,29 @@ class Row:
     evidence: str
     amount_micros: int | None
     since: datetime
+    due: Status
+    whose: str = ""
 
     @property
     def path(self) -> str:
         return f"{PATH}/{self.service}/{self.kind}/{self.key}"
 
+    @property
+    def ident(self) -> Key:
+        return self.service, self.kind, self.key
 
-def row_of(service: str, item: Any) -> Row:
+
+def due_of(since: datetime, within_s: float) -> Status:
+    """Whether there is time left: the last quarter is soon."""
+    waited = datetime.now(UTC) - since
+    if waited >= timedelta(seconds=within_s):
+        return OVERDUE
+    return SOON if waited * 4 >= timedelta(seconds=within_s) * 3 else IN_TIME
+
+
+def row_of(visit: Visit, service: str, item: Any) -> Row:
     """An item as its service gives it."""
+    since = item.since.ToDatetime(UTC)
     return Row(
         service,
         item.kind,
@@ -86,20 +117,49 @@ def row_of(service: str, item: Any) -> Row:
         item.reason,
         item.evidence,
         item.amount_micros or None,
-        item.since.ToDatetime(UTC),
+        since,
+        due_of(since, visit.site.settings.work_due_s),
     )
 
 
 async def fetch(visit: Visit, query: Query) -> Found:
-    """A page: one service after the other, oldest first in each kind."""
+    """A page: one service after the other, oldest first in each kind; or what one works on oneself."""
+    if query.text("whose") == MINE:
+        return await _mine(visit)
+    kind = query.text("kind")
+    kinds = [kind] if kind else []
 
     async def of(service: str, size: int, token: str) -> tuple[list[Any], str]:
-        request = pb.ListOpenWorkRequest(page_size=size, page_token=token)
+        request = pb.ListOpenWorkRequest(kinds=kinds, page_size=size, page_token=token)
         answer = await visit.ask(calls.list_work(service), request)
-        return [row_of(service, one) for one in answer.items], answer.next_page_token
+        return [row_of(visit, service, one) for one in answer.items], answer.next_page_token
 
-    one = query.text("service")
-    return await over_services([one] if one else SERVICES, query, of)
+    one = ELSEWHERE.get(kind, "order") if kind else query.text("service")
+    found = await over_services([one] if one else SERVICES, query, of)
+    async with visit.site.db.connect() as db:
+        whose = await assignments.of_these(db, [row.ident for row in found.rows])
+    return replace(found, rows=[replace(row, whose=whose.get(row.ident, "")) for row in found.rows])
+
+
+async def _mine(visit: Visit) -> Found:
+    """What this operator works on; what waits no more is forgotten."""
+    async with visit.site.db.connect() as db:
+        keys = await assignments.of_operator(db, visit.known.operator_id)
+
+    async def look(key: Key) -> Row | Key | str:
+        service, kind, number = key
+        request = pb.ListOpenWorkRequest(kinds=[kind], key=number)
+        try:
+            items = (await visit.ask(calls.list_work(service), request)).items
+        except Away as away:
+            return away.service
+        return row_of(visit, service, items[0]) if items else key
+
+    seen = await asyncio.gather(*map(look, keys))
+    async with visit.site.db.begin() as db:
+        await assignments.give_back(db, [one for one in seen if isinstance(one, tuple)])
+    rows = [replace(one, whose=visit.known.operator) for one in seen if isinstance(one, Row)]
+    return Found(rows, "", sorted({one for one in seen if isinstance(one, str)}))
 
 
 LISTING: Final = Listing(
@@ -115,15 +175,97 @@ LISTING: Final = Listing(
         Column("status", _("Status"), lambda row: row.status, "status", small=False),
         Column("amount", _("Amount"), lambda row: row.amount_micros, "money"),
         Column("since", _("Waiting"), lambda row: row.since, "age"),
+        Column("due", _("Due"), lambda row: row.due, "status"),
+        Column("whose", _("Who works on it"), lambda row: row.whose, small=False),
         Column("reason", _("Why"), lambda row: row.reason, small=False),
         Column("evidence", _("Evidence"), lambda row: row.evidence, small=False),
         Column("service", _("Service"), lambda row: row.service, small=False),
     ),
     fetch=fetch,
     empty=_("Nothing waits for a person."),
-    filters=(Filter("service", _("Service"), "choice", tuple((name, name) for name in SERVICES)),),
+    filters=(
+        Filter("kind", _("What"), "choice", tuple(KINDS.items())),
+        Filter("service", _("Service"), "choice", tuple((name, name) for name in SERVICES)),
+        Filter("whose", _("Whose"), "choice", ((MINE, _("My own")),)),
+    ),
     link=lambda row: row.path,
+    template="work.html",
+    more={
+        "decisions": DECISIONS,
+        "right": calls.decide_work("order"),
+        "outcomes": (),
+        "problem": "",
+    },
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one item of many: booked, proposed to a second person, or why not."""
+
+    row: Key
+    status: Status
+    detail: str = ""
+
+    @property
+    def path(self) -> str:
+        return "/".join((PATH, *self.row))
+
+
+def _chosen(visit: Visit) -> Sequence[Key]:
+    """The items that were ticked. Raises Missing for what is none."""
+    found: list[Key] = []
+    for text in dict.fromkeys(visit.form.getlist("item")):
+        service, kind, key = (*text.split("/", 2), "", "")[:3]
+        if service not in SERVICES or not KIND.fullmatch(kind) or not 0 < len(key) <= 64:
+            raise Missing
+        found.append((service, kind, key))
+    if len(found) > BULK_MAX:
+        raise Missing
+    return found
+
+
+async def bulk(visit: Visit) -> Response:
+    """Take, give back or decide all that were ticked; each is decided by itself."""
+    chosen, act = _chosen(visit), visit.form.get("act", "")
+    if not visit.may(calls.decide_work("order")):
+        raise Refused(StatusCode.PERMISSION_DENIED, "console", "NOT_ALLOWED")
+    if act in {"take", "give_back"}:
+        known = visit.known
+        async with visit.site.db.begin() as db:
+            if act == "take":
+                await assignments.take(db, chosen, known.operator_id, known.operator)
+            else:
+                await assignments.give_back(db, chosen)
+        return visit.redirect(PATH, **({"whose": MINE} if act == "take" else {}))
+    decision, reason = visit.form.get("decision", ""), visit.form.get("reason", "").strip()
+    if decision not in DECISIONS or not reason or len(reason) > REASON_MAX or not chosen:
+        problem = _("Tick what is to be decided, choose a decision and say why.")
+        return await lists.show(LISTING, visit, problem=problem)
+    if decision not in HARMLESS and not visit.known.proved:
+        return visit.redirect("/prove", next=PATH)
+    once = visit.form.get("once", "")[:32]
+    outcomes = [
+        await _decided(visit, key, decision, reason, f"{once}-{number}")
+        for number, key in enumerate(chosen)
+    ]
+    return await lists.show(LISTING, visit, outcomes=outcomes)
+
+
+async def _decided(visit: Visit, row: Key, decision: str, reason: str, once: str) -> Outcome:
+    service, kind, key = row
+    request = pb.DecideWorkRequest(
+        kind=kind, key=key, decision=decision, by=visit.known.operator, reason=reason
+    )
+    try:
+        answer = await call_or_propose(visit, calls.decide_work(service), request, reason, once)
+    except Refused as refused:
+        return Outcome(row, Status(_("Refused"), "bad"), str(refused))
+    except Away as away:
+        return Outcome(row, Status(_("Not known"), "warn"), away.service)
+    if isinstance(answer, proposal_pb.Proposal):
+        return Outcome(row, Status(_("Waits for a second person"), "busy"))
+    return Outcome(row, Status(_("Decided"), "good"))
 
 
 async def _found(visit: Visit) -> tuple[str, str, str]:
@@ -140,7 +282,9 @@ async def show(visit: Visit, problem: str = "", proposal: Any = None) -> Respons
     service, kind, key = await _found(visit)
     request = pb.ListOpenWorkRequest(kinds=[kind], key=key)
     items = (await visit.ask(calls.list_work(service), request)).items
-    row = row_of(service, items[0]) if items else None
+    row = row_of(visit, service, items[0]) if items else None
+    async with visit.site.db.connect() as db:
+        whose = (await assignments.of_these(db, [(service, kind, key)])).get((service, kind, key))
     offered = list(items[0].decisions) if items else []
     asked = operations_pb.GetHistoryRequest(keys=[key])
     panels = await visit.panels(history=visit.ask(calls.get_history(service), asked))
@@ -160,6 +304,7 @@ async def show(visit: Visit, problem: str = "", proposal: Any = None) -> Respons
         problem=problem,
         proposal=proposal,
         service=service,
+        whose=whose or "",
         now=datetime.now(UTC),
     )
 
@@ -191,6 +336,7 @@ async def decide(visit: Visit) -> Response:
 
 PAGES: Final = (
     *listing_pages(LISTING),
+    Page(BULK, act=bulk),
     Page("/work-queue/{service}/{kind}/{key}", show, decide),
 )
 NAVIGATION: Final = (

@@ -91,9 +91,78 @@
     for (const button of document.querySelectorAll("form[method=post] button")) button.disabled = false;
   });
 
+  // An export is saved as it comes, and says how far it is; one that is cut off is never saved as a whole one.
+  const lines = (chunk) => chunk.reduce((count, byte) => count + (byte === 10 ? 1 : 0), 0);
+
+  async function save(link) {
+    const place = document.getElementById("exporting");
+    const stop = document.createElement("button");
+    const count = document.createElement("span");
+    const ending = new AbortController();
+    stop.type = "button";
+    stop.className = "btn btn-sm btn-ghost-secondary";
+    stop.textContent = link.dataset.stop;
+    stop.addEventListener("click", () => ending.abort());
+    place.replaceChildren(count, stop);
+    link.setAttribute("aria-disabled", "true");
+    try {
+      const answer = await fetch(link.href, { signal: ending.signal });
+      const name = /filename="([^"]+)"/.exec(answer.headers.get("content-disposition") ?? "");
+      if (!answer.ok || !name) { location.assign(link.href); return; }
+      const parts = [];
+      let rows = -1; // the head is no row
+      for (const from = answer.body.getReader(); ;) {
+        const { done, value } = await from.read();
+        if (done) break;
+        parts.push(value);
+        rows += lines(value);
+        count.textContent = `${rows.toLocaleString()} ${link.dataset.rows} `;
+      }
+      const file = document.createElement("a");
+      file.href = URL.createObjectURL(new Blob(parts, { type: "text/csv" }));
+      file.download = name[1];
+      file.click();
+      setTimeout(() => URL.revokeObjectURL(file.href), 60000);
+      place.textContent = `✓ ${link.dataset.done} ${rows.toLocaleString()} ${link.dataset.rows}`;
+    } catch {
+      place.textContent = ending.signal.aborted ? "" : `✗ ${link.dataset.cut}`;
+    } finally {
+      link.removeAttribute("aria-disabled");
+    }
+  }
+
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("#export");
+    if (!link) return;
+    event.preventDefault();
+    if (link.getAttribute("aria-disabled") !== "true") save(link);
+  });
+
+  // Which groups of the navigation an operator keeps open; the one of this page is open anyway.
+  const opened = () => new Set((localStorage.getItem("opened") ?? "").split("|").filter(Boolean));
+
+  function keepGroups() {
+    if (matchMedia("(max-width: 800px)").matches) return;
+    const kept = opened();
+    for (const group of document.querySelectorAll(".side details")) {
+      if (kept.has(group.dataset.group)) group.open = true;
+      group.addEventListener("toggle", () => {
+        const now = opened();
+        now[group.open ? "add" : "delete"](group.dataset.group);
+        localStorage.setItem("opened", [...now].join("|"));
+      });
+    }
+  }
+
+  document.addEventListener("change", (event) => {
+    if (!event.target.matches("[data-all]")) return;
+    for (const one of document.querySelectorAll("input[name=item]")) one.checked = event.target.checked;
+  });
+
   const ready = () => {
-    for (const copy of document.querySelectorAll("[data-copy]")) copy.hidden = false;
+    for (const copy of document.querySelectorAll("[data-copy], [data-scripted]")) copy.hidden = false;
   };
+  document.addEventListener("DOMContentLoaded", keepGroups);
   document.addEventListener("DOMContentLoaded", ready);
   document.addEventListener("htmx:after:swap", ready);
 })();
