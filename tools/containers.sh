@@ -152,7 +152,11 @@ docker run -d --name world --network shoudan_calls -e SHOUDAN_MOCK_SECRET=played
     mock upstream --host 0.0.0.0 --port 8690 >/dev/null
 printed $page "$section" sh 1 >order.sh
 for _ in $(seq 60); do
-    bash -eu order.sh >ordered 2>&1 || { cat ordered >&2; stop "the first order was not taken"; }
+    bash -eu order.sh >ordered 2>&1 || {
+        cat ordered >&2
+        for one in gateway order pay; do docker logs --tail 20 "shoudan_${one}_1" 2>&1 | cut -c1-300 >&2; done
+        stop "the first order was not taken"
+    }
     grep -q '"status":0' ordered && break
     sleep 1
 done

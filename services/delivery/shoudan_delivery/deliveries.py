@@ -21,6 +21,7 @@ from shoudan_delivery.refusals import (
     DeliveryRefusal,
 )
 from shoudan_delivery.results import result_of
+from shoudan_delivery.sends import TASK_DELIVERIES_MAX, Sends, by_channel
 from shoudan_delivery.states import FINAL, ServiceClass, Source, Status
 from shoudan_delivery.store import cards as card_store
 from shoudan_delivery.store import deliveries as store
@@ -46,7 +47,6 @@ from shoudan_kit.rpc.shielded import shielded
 from shoudan_kit.secrets.sealing import SealedColumn, Unsealable, hidden_in
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
-TASK_DELIVERIES_MAX = 200
 CLASSES = frozenset(ServiceClass)
 # A request task outlives flow_timeout, so that what was never sent by then is ended by its handler.
 GRACE_S = 3_600
@@ -71,36 +71,60 @@ async def create(context: Context, given: Sequence[NewDelivery]) -> list[Created
     Refuses: ChannelUnavailable (never sent, written to vds_order_exp), DeliveryDiffers.
     """
 
-    async def once() -> list[Created | DeliveryRefusal]:
-        async with context.app.work("delivery.create") as work:
-            return await _create(context, work, given)
+    sends = Sends(context)
 
-    return await retry(once)
+    async def once() -> list[Created | DeliveryRefusal]:
+        try:
+            async with context.app.work("delivery.create") as work:
+                return await _create(context, work, given, sends)
+        except BaseException:
+            sends.doubt()
+            raise
+
+    async def whole() -> list[Created | DeliveryRefusal]:
+        try:
+            created = await retry(once)
+        except BaseException:
+            sends.release()
+            raise
+        sends.begin()
+        return created
+
+    # A caller that hangs up leaves deliveries that are committed as sending: they are called all the same.
+    return await shielded(whole())
 
 
 async def _create(
-    context: Context, work: UnitOfWork, given: Sequence[NewDelivery]
+    context: Context, work: UnitOfWork, given: Sequence[NewDelivery], sends: Sends
 ) -> list[Created | DeliveryRefusal]:
     suppliers, ids, accounts = context.suppliers, context.app.ids, context.accounts
     open_ = [_takes(suppliers, new) for new in given]
     numbers = iter(ids.take(len(given)))
     fresh = [(next(numbers), new) for new, takes in zip(given, open_, strict=True) if takes]
-    written = await store.insert(work.db, fresh, accounts) if fresh else {}
+    sending = sends.hold(fresh)
+    sealed = {no: accounts.seal(no, new.account) for no, new in fresh}
+    written = await store.insert(work.db, fresh, sealed, sending) if fresh else {}
     made = {new.key: (no, new) for no, new in fresh if no in written}
     rest = [new.key for new in given if new.key not in made or made[new.key][1] is not new]
     standing = await store.by_key(work.db, list(dict.fromkeys(rest))) if rest else {}
+    sends.found(there.order_no for there in standing.values())
     results: list[Created | DeliveryRefusal] = []
     refused: list[NewDelivery] = []
     for new in given:
         if (mine := made.get(new.key)) and mine[1] is new:
-            results.append(Created(store.fresh(mine[0], new, written[mine[0]]), existed=False))
+            row = store.fresh(mine[0], new, written[mine[0]], sending=mine[0] in sending)
+            results.append(Created(row, existed=False))
         elif there := standing.get(new.key):
             results.append(_repeat(new, there, accounts))
         else:
             results.append(ChannelUnavailable(new.channel_no, new.key.service_class))
             refused.append(new)
     impossible = await _void_returned(work, [one for one in fresh if one[0] in written])
-    _ask_to_send(work, suppliers, [one for one in made.values() if one[0] not in impossible])
+    task_of = _ask_to_send(
+        work, suppliers, [one for one in made.values() if one[0] not in impossible]
+    )
+    calls = {no: store.to_call(no, new, sealed[no]) for no, new in made.values() if no in sending}
+    sends.keep(calls, task_of)
     if refused:
         await supplier_store.insert_incidents(work.db, [*_rejects(ids, refused)], context.local_ip)
     return results
@@ -131,22 +155,22 @@ def _takes(suppliers: Suppliers, new: NewDelivery) -> bool:
 
 def _ask_to_send(
     work: UnitOfWork, suppliers: Suppliers, made: Sequence[tuple[int, NewDelivery]]
-) -> None:
-    """One task for up to TASK_DELIVERIES_MAX deliveries of one channel, in the channel's queue."""
-    by_channel: dict[tuple[str, int], list[tuple[int, NewDelivery]]] = {}
-    for one in made:
-        by_channel.setdefault((one[1].channel_no, one[1].key.service_class), []).append(one)
-    for (channel_no, service_class), all_ in by_channel.items():
+) -> Mapping[int, int]:
+    """A task for up to TASK_DELIVERIES_MAX deliveries of one channel, in its queue; which of each."""
+    task_of: dict[int, int] = {}
+    for (channel_no, service_class), all_ in by_channel(made).items():
         supplier = suppliers.get(channel_no, service_class)
         for start in range(0, len(all_), TASK_DELIVERIES_MAX):
             part = all_[start : start + TASK_DELIVERIES_MAX]
-            work.tasks.add(
+            task_id = work.tasks.add(
                 REQUEST,
                 Request(channel_no, service_class, [no for no, _ in part]),
                 deadline_s=max(new.timeout_s for _, new in part) + GRACE_S,
                 queue=supplier.queue_name if supplier is not None else None,
                 trace_keys=(new.order_id for _, new in part),
             )
+            task_of |= dict.fromkeys((no for no, _ in part), task_id)
+    return task_of
 
 
 def _repeat(new: NewDelivery, there: Delivery, accounts: SealedColumn) -> Created | DeliveryRefusal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextvars import Context
 from dataclasses import replace
 from typing import Any
@@ -88,7 +88,7 @@ class Sender:
         self._in_flight = 0
         self._pacing = Pacing(clock)
         self._wake = asyncio.Event()
-        self._pumping = False
+        self._pumping = self._closing = False
         self._switching = False
         self._claim_probe, self._claiming, self._probing_until = claim_probe, False, 0.0
         writer.in_progress = lambda: len(self._known)
@@ -107,11 +107,6 @@ class Sender:
     def knows(self, order_no: int) -> bool:
         """Whether a delivery waits or is under way here."""
         return order_no in self._known
-
-    @property
-    def in_flight(self) -> int:
-        """Calls under way."""
-        return self._in_flight
 
     @property
     def places(self) -> int:
@@ -133,6 +128,27 @@ class Sender:
         self._pump_soon()
         return len(taken) <= room
 
+    @property
+    def free(self) -> int:
+        """Calls that may begin at once: none while others wait, the channel rests or this ends."""
+        open_ = self.supplier.takes_new and self.supplier.state is SupplierState.OPEN
+        return self._room() if open_ and not self._queue and not self._closing else 0
+
+    def hold(self, order_nos: Collection[int]) -> None:
+        """Give places to deliveries that are about to be committed as sending."""
+        self._in_flight += len(order_nos)
+        self._known.update(order_nos)
+
+    def release(self, order_nos: Collection[int]) -> None:
+        """Take the places back: nothing was committed."""
+        self._in_flight -= len(order_nos)
+        self._known.difference_update(order_nos)
+        self._wake.set()
+
+    def begin(self, rows: Sequence[Outgoing], request_task: RequestTask) -> None:
+        """Call for deliveries that hold places, committed as sending."""
+        self._spawn(self._call([(row, request_task) for row in rows], trial=False))
+
     def update(self, supplier: Supplier) -> None:
         """The channel was configured or switched anew."""
         old, self.supplier = self.supplier, supplier
@@ -147,6 +163,7 @@ class Sender:
 
     async def aclose(self, drain_s: float) -> None:
         """Start no call, let calls in flight finish for `drain_s`; those cut off are queried later."""
+        self._closing = True
         for order_no, _ in self._queue:
             self._known.discard(order_no)
         self._queue.clear()
@@ -246,17 +263,26 @@ class Sender:
             await asyncio.sleep(0.5)
             return
         try:
-            hit("delivery.before_call")
             trial = self.supplier.state is SupplierState.TRIPPED
-            for count, row in enumerate(rows, 1):
-                self._in_flight += 1
-                self._spawn(self._deliver(row, batch.pop(row.order_no), trial=trial))
-                if count % TURN_MAX == 0:
-                    await asyncio.sleep(0)
+            self._in_flight += len(rows)
+            await self._call([(row, batch.pop(row.order_no)) for row in rows], trial=trial)
             if batch:
                 await self._drop(batch)
         finally:  # what is not under way by now is let go, else its task would wait for it for good
             self._known.difference_update(batch)
+
+    async def _call(self, marked: Sequence[tuple[Outgoing, RequestTask]], *, trial: bool) -> None:
+        """Begin the calls of these, which have places; the places of those not begun are given back."""
+        left = deque(marked)
+        try:
+            hit("delivery.before_call")
+            while left:
+                for _ in range(min(TURN_MAX, len(left))):
+                    self._spawn(self._deliver(*left.popleft(), trial=trial))
+                if left:
+                    await asyncio.sleep(0)
+        finally:
+            self.release([row.order_no for row, _ in left])
 
     async def _paced(self) -> int:
         """Gather free places, then give those that may be used now."""
@@ -467,5 +493,5 @@ class Sender:
 
 
 def _show_state(supplier: Supplier) -> None:
-    state = 0 if supplier.state is SupplierState.OPEN else 2 - supplier.tripped
-    metrics.BREAKER_STATE(supplier.channel_no).set(state)
+    shown = 0 if supplier.state is SupplierState.OPEN else 2 - supplier.tripped
+    metrics.BREAKER_STATE(supplier.channel_no).set(shown)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +14,6 @@ from shoudan_delivery.store.rows import Delivery, EndedDelivery, Key, NewDeliver
 from shoudan_delivery.tables import ORDER_INFO, ORDER_NOTIFY
 from shoudan_kit.db.columns import Rows, types
 from shoudan_kit.db.text_statements import columns, statement, unnest
-from shoudan_kit.secrets.sealing import SealedColumn
 
 _encode = msgspec.json.Encoder().encode
 
@@ -54,14 +53,17 @@ _UNKNOWN = types(ORDER_INFO, "order_no", "result_code", "result_desc")
 _PUSH = types(ORDER_NOTIFY, "order_no", "coop_id", "coop_order_id", "notify_content")
 
 # Those whose key is there already, here or among the archived ones, are left out of RETURNING: the caller
-# reads them.
+# reads them. What is called as soon as this is committed is written as sent: this commit is its intent.
 _INSERT = statement(f"""
-INSERT INTO vds_order_info ({", ".join(_NEW)}, status, request_count, create_time, result_source,
-    result_code, result_desc, result_params, up_order_no, succ_face_micros, last_update_time,
+INSERT INTO vds_order_info ({", ".join(_NEW)}, status, request_count, request_start_time, create_time,
+    result_source, result_code, result_desc, result_params, up_order_no, succ_face_micros, last_update_time,
     flow_timeout, conflict)
-SELECT {", ".join(_NEW)}, {DELIVERY.initial}, 0, shoudan_now(), 0, '', '', '', '', 0, shoudan_now(),
+SELECT {", ".join(_NEW)},
+    CASE WHEN sending THEN {DELIVERY.target(Event.SENT)} ELSE {DELIVERY.initial} END,
+    CASE WHEN sending THEN 1 ELSE 0 END, CASE WHEN sending THEN shoudan_now() END,
+    shoudan_now(), 0, '', '', '', '', 0, shoudan_now(),
     shoudan_now() + make_interval(secs => timeout_s), false
-FROM {unnest(**_NEW, timeout_s="float8")}
+FROM {unnest(**_NEW, timeout_s="float8", sending="boolean")}
 WHERE NOT EXISTS (SELECT FROM vds_archived_order gone WHERE gone.coop_id = given.coop_id
     AND gone.coop_order_id = given.coop_order_id AND gone.service_class = given.service_class)
 ON CONFLICT (coop_id, coop_order_id, service_class) DO NOTHING
@@ -197,9 +199,12 @@ ON CONFLICT (order_no) DO UPDATE SET notify_count = pushed.notify_count + 1,
 
 
 async def insert(
-    db: AsyncConnection, given: Sequence[tuple[int, NewDelivery]], accounts: SealedColumn
+    db: AsyncConnection,
+    given: Sequence[tuple[int, NewDelivery]],
+    sealed: Mapping[int, str],
+    sending: Collection[int] = (),
 ) -> dict[int, datetime]:
-    """Write new deliveries; the create_time of those written, by number."""
+    """Write new deliveries with `sealed` accounts, some as `sending`; the create_time of those written."""
     rows = await db.execute(
         _INSERT,
         {
@@ -210,14 +215,17 @@ async def insert(
             "order_no": [order_no for order_no, _ in given],
             "product_face_micros": [new.face_micros for _, new in given],
             "product_num": [new.num for _, new in given],
-            "account": [accounts.seal(order_no, new.account) for order_no, new in given],
+            "account": [sealed[order_no] for order_no, _ in given],
             "request_params": [_text(new.params) for _, new in given],
+            "sending": [order_no in sending for order_no, _ in given],
         },
     )
     return {row.order_no: row.create_time for row in rows}
 
 
-def fresh(order_no: int, new: NewDelivery, create_time: datetime) -> Delivery:
+def fresh(
+    order_no: int, new: NewDelivery, create_time: datetime, *, sending: bool = False
+) -> Delivery:
     """The row just written, without reading it."""
     return Delivery(
         order_no=order_no,
@@ -230,10 +238,10 @@ def fresh(order_no: int, new: NewDelivery, create_time: datetime) -> Delivery:
         product_face_micros=new.face_micros,
         product_num=new.num,
         account=new.account,
-        status=Status.CREATED,
+        status=Status.SENDING if sending else Status.CREATED,
         request_params=_text(new.params),
-        request_count=0,
-        request_start_time=None,
+        request_count=int(sending),
+        request_start_time=create_time if sending else None,
         request_finish_time=None,
         create_time=create_time,
         result_source=Source.NONE,
@@ -281,6 +289,25 @@ def outgoing_of(gone: Delivery) -> Outgoing:
     """What a notify is judged by, of a delivery that has left."""
     facts = {name: getattr(gone, name) for name in _OUTGOING.names if name in _DELIVERY.names}
     return Outgoing(**facts, age_s=0.0, overdue=True)
+
+
+def to_call(order_no: int, new: NewDelivery, sealed: str) -> Outgoing:
+    """What the call needs of a delivery just written."""
+    return Outgoing(
+        order_no=order_no,
+        coop_id=new.key.coop_id,
+        coop_order_id=new.key.coop_order_id,
+        order_id=new.order_id,
+        channel_no=new.channel_no,
+        service_class=new.key.service_class,
+        carrier_no=new.carrier_no,
+        product_face_micros=new.face_micros,
+        product_num=new.num,
+        account=sealed,
+        request_params=_text(new.params),
+        age_s=0.0,
+        overdue=False,
+    )
 
 
 async def mark_sending(db: AsyncConnection, order_nos: Sequence[int]) -> list[Outgoing]:
