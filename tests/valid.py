@@ -272,7 +272,7 @@ VALID: dict[str, Correct] = {
         ("ExceptionService/CommentException", "ExceptionService/AnswerDispute"),
         lambda m: setattr(m, "sha256", b""),
     ),
-    "ExceptionService/ReadExceptionSheet": lambda m: (
+    "ExceptionService/CheckExceptionSheet": lambda m: (
         setattr(m, "sha256", b"s" * 32),
         setattr(m, "parts", 1),
     ),

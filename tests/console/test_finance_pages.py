@@ -288,7 +288,7 @@ async def test_a_statement_is_read_then_imported_once(books: Books) -> None:
     odd = {**fields, "supersedes": "the last one"}
     assert (await browser.send("/finance/import", odd, "stall.csv", wrong)).status == 400
     good = file(*rows, "合计,2,3.00")
-    read = await browser.send("/finance/import", fields, "..\\stall.csv", good)
+    read = await browser.send("/finance/import", fields, "stall.csv", good)
     assert "¥3.00" in read.text
     names = ("sha256", "parts", "file_name", "template", "source", "supersedes", "reason")
     again = {"do": "import", **{name: read.field(name) for name in names}}

@@ -56,13 +56,13 @@ class Desk:
     async def get(self, number: int) -> pb.GetExceptionResponse:
         return await self.stub.GetException(pb.GetExceptionRequest(exception_id=number))
 
-    async def said_of(self, workbook: bytes) -> pb.ReadExceptionSheetResponse:
+    async def said_of(self, workbook: bytes) -> pb.CheckExceptionSheetResponse:
         """What a workbook would decide."""
         sha256 = hashlib.sha256(workbook).digest()
         part = statement_pb.StorePartRequest(sha256=sha256, part_no=0, data=workbook)
         await self.books.statements.StorePart(part)
-        request = pb.ReadExceptionSheetRequest(sha256=sha256, parts=1)
-        return await self.stub.ReadExceptionSheet(request)
+        request = pb.CheckExceptionSheetRequest(sha256=sha256, parts=1)
+        return await self.stub.CheckExceptionSheet(request)
 
     def decision(
         self, *numbers: int, decision: Any = pb.DECISION_BOOK

@@ -22,9 +22,9 @@ from shoudan.pay.v1 import ledger_service_pb2 as ledger_pb
 from shoudan_finance import bill_commands, bill_files, bill_pieces, bills, events, trade_bills
 from shoudan_finance.bill_files import HEADER, SUMS, BillInvalid
 from shoudan_finance.bill_making import file_of
-from shoudan_finance.bill_sheets import safe
 from shoudan_finance.store.bills import Spec
 from shoudan_kit.embedded import DatabaseUrls
+from shoudan_kit.spreadsheet import safe
 from tests.finance.harness import FinanceHarness, opened
 from tests.finance.test_bill_pdfs import words
 from tests.finance.test_trade_books import DELIVERY, ORDER, REFUND, refused

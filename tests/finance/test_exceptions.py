@@ -425,8 +425,8 @@ async def test_a_workbook_goes_out_is_filled_in_and_comes_back_as_decisions(
     assert (sheet.exceptions, sheet.more) == (1, False)
     assert (await desk.said_of(sheet.data)).error_count == 0  # as it goes out it decides nothing
     assert (await desk.said_of(b"PK no workbook")).error_count == 1
-    nowhere = pb.ReadExceptionSheetRequest(sha256=bytes(32), parts=1)
-    assert await refused(desk.stub.ReadExceptionSheet(nowhere)) == "FILE_INCOMPLETE"
+    nowhere = pb.CheckExceptionSheetRequest(sha256=bytes(32), parts=1)
+    assert await refused(desk.stub.CheckExceptionSheet(nowhere)) == "FILE_INCOMPLETE"
 
 
 async def test_the_command_lists_shows_assigns_asks_disputes_and_decides(

@@ -60,8 +60,8 @@ async def act(visit: Visit) -> Response:
 
 
 async def _said(visit: Visit, file: uploads.Stored) -> Any:
-    request = pb.ReadExceptionSheetRequest(sha256=file.sha256, parts=file.parts)
-    return await visit.ask(calls.READ_EXCEPTION_SHEET, request, calls.LONG_S)
+    request = pb.CheckExceptionSheetRequest(sha256=file.sha256, parts=file.parts)
+    return await visit.ask(calls.CHECK_EXCEPTION_SHEET, request, calls.LONG_S)
 
 
 async def _read(visit: Visit, file: uploads.Stored) -> Response:

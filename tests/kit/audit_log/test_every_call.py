@@ -51,7 +51,7 @@ READS: Final = {
     "ListTrades", "ListUsage", "QueryDeliveries", "QueryOrders",
     "QueryRefunds",
     "GetSpending", "ListAlerts", "ListSent", "ListTargets", "ListReopenings",
-    "GetExceptionSheet", "ReadExceptionSheet",
+    "CheckExceptionSheet", "GetExceptionSheet",
     "GetEvidence", "GetException", "GetRun", "GetStatement", "ListDisputes", "ListExceptions", "ListRuns",
     "ListStatements", "ListTemplates",
     "Report", "SearchRefunds", "SearchTrades",

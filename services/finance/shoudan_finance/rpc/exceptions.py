@@ -118,9 +118,9 @@ class ExceptionServicer(pb_grpc.ExceptionServiceServicer):
             data=data, exceptions=len(kept), more=len(found) > len(kept)
         )
 
-    async def ReadExceptionSheet(
-        self, request: pb.ReadExceptionSheetRequest, context: RpcContext
-    ) -> pb.ReadExceptionSheetResponse:
+    async def CheckExceptionSheet(
+        self, request: pb.CheckExceptionSheetRequest, context: RpcContext
+    ) -> pb.CheckExceptionSheetResponse:
         """What a workbook that was filled in would decide."""
         sha256, parts = sha256_of(request.sha256), parts_of(request.parts)
         async with statement_imports.stored_file(self._context, sha256, parts) as (file, _):
@@ -131,7 +131,7 @@ class ExceptionServicer(pb_grpc.ExceptionServiceServicer):
         numbers = [one.exception_id for one in filled]
         shown = await exceptions.of_numbers(self._context, numbers) if numbers else []
         now = {one.row.exception_id: one for one in shown}
-        item, items = pb.ReadExceptionSheetResponse.Item, list[pb.ReadExceptionSheetResponse.Item]()
+        item, items = pb.CheckExceptionSheetResponse.Item, list[pb.CheckExceptionSheetResponse.Item]()
         for one in filled:
             found = now.get(one.exception_id)
             if found is None or not EXCEPTION.allows(found.row.status, ExceptionEvent.DECIDED):
@@ -139,7 +139,7 @@ class ExceptionServicer(pb_grpc.ExceptionServiceServicer):
                 continue
             decision = pb.Decision.ValueType(one.decision)
             items.append(item(exception=_exception(found), decision=decision, remark=one.remark))
-        return pb.ReadExceptionSheetResponse(
+        return pb.CheckExceptionSheetResponse(
             items=items, errors=wrong[:ERRORS_SHOWN], error_count=len(wrong)
         )
 

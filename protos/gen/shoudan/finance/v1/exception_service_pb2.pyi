@@ -713,8 +713,8 @@ class GetExceptionSheetResponse(_message.Message):
 Global___GetExceptionSheetResponse: _TypeAlias = GetExceptionSheetResponse  # noqa: Y015
 
 @_typing.final
-class ReadExceptionSheetRequest(_message.Message):
-    """ReadExceptionSheetRequest names a stored file."""
+class CheckExceptionSheetRequest(_message.Message):
+    """CheckExceptionSheetRequest names a stored file."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -736,11 +736,11 @@ class ReadExceptionSheetRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ReadExceptionSheetRequest: _TypeAlias = ReadExceptionSheetRequest  # noqa: Y015
+Global___CheckExceptionSheetRequest: _TypeAlias = CheckExceptionSheetRequest  # noqa: Y015
 
 @_typing.final
-class ReadExceptionSheetResponse(_message.Message):
-    """ReadExceptionSheetResponse says what the workbook would decide; rows without 处理方式 decide nothing."""
+class CheckExceptionSheetResponse(_message.Message):
+    """CheckExceptionSheetResponse says what the workbook would decide; rows without 处理方式 decide nothing."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -780,7 +780,7 @@ class ReadExceptionSheetResponse(_message.Message):
     error_count: _builtins.int
     """How much is wrong."""
     @_builtins.property
-    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReadExceptionSheetResponse.Item]:
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckExceptionSheetResponse.Item]:
         """In the order of the rows, at most 1000."""
 
     @_builtins.property
@@ -790,7 +790,7 @@ class ReadExceptionSheetResponse(_message.Message):
     def __init__(
         self,
         *,
-        items: _abc.Iterable[Global___ReadExceptionSheetResponse.Item] | None = ...,
+        items: _abc.Iterable[Global___CheckExceptionSheetResponse.Item] | None = ...,
         errors: _abc.Iterable[_builtins.str] | None = ...,
         error_count: _builtins.int = ...,
     ) -> None: ...
@@ -800,7 +800,7 @@ class ReadExceptionSheetResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ReadExceptionSheetResponse: _TypeAlias = ReadExceptionSheetResponse  # noqa: Y015
+Global___CheckExceptionSheetResponse: _TypeAlias = CheckExceptionSheetResponse  # noqa: Y015
 
 @_typing.final
 class ResendExceptionNotifiesRequest(_message.Message):

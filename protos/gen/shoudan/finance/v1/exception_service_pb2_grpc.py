@@ -66,10 +66,10 @@ class ExceptionServiceStub:
                 request_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetExceptionSheetRequest.SerializeToString,
                 response_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetExceptionSheetResponse.FromString,
                 _registered_method=True)
-        self.ReadExceptionSheet = channel.unary_unary(
-                '/shoudan.finance.v1.ExceptionService/ReadExceptionSheet',
-                request_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.ReadExceptionSheetRequest.SerializeToString,
-                response_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.ReadExceptionSheetResponse.FromString,
+        self.CheckExceptionSheet = channel.unary_unary(
+                '/shoudan.finance.v1.ExceptionService/CheckExceptionSheet',
+                request_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.CheckExceptionSheetRequest.SerializeToString,
+                response_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.CheckExceptionSheetResponse.FromString,
                 _registered_method=True)
         self.ResendExceptionNotifies = channel.unary_unary(
                 '/shoudan.finance.v1.ExceptionService/ResendExceptionNotifies',
@@ -156,8 +156,8 @@ class ExceptionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ReadExceptionSheet(self, request, context):
-        """ReadExceptionSheet reads a workbook that was filled in, whose parts StorePart stored, and says what it would decide; it decides nothing.
+    def CheckExceptionSheet(self, request, context):
+        """CheckExceptionSheet reads a workbook that was filled in, whose parts StorePart stored, and says what it would decide; it decides nothing.
         Errors: FIELD_INVALID, FILE_INCOMPLETE, STATEMENT_TOO_LARGE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -251,10 +251,10 @@ def add_ExceptionServiceServicer_to_server(servicer, server):
                     request_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetExceptionSheetRequest.FromString,
                     response_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetExceptionSheetResponse.SerializeToString,
             ),
-            'ReadExceptionSheet': grpc.unary_unary_rpc_method_handler(
-                    servicer.ReadExceptionSheet,
-                    request_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.ReadExceptionSheetRequest.FromString,
-                    response_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.ReadExceptionSheetResponse.SerializeToString,
+            'CheckExceptionSheet': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckExceptionSheet,
+                    request_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.CheckExceptionSheetRequest.FromString,
+                    response_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.CheckExceptionSheetResponse.SerializeToString,
             ),
             'ResendExceptionNotifies': grpc.unary_unary_rpc_method_handler(
                     servicer.ResendExceptionNotifies,
@@ -467,7 +467,7 @@ class ExceptionService:
             _registered_method=True)
 
     @staticmethod
-    def ReadExceptionSheet(request,
+    def CheckExceptionSheet(request,
             target,
             options=(),
             channel_credentials=None,
@@ -480,9 +480,9 @@ class ExceptionService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/shoudan.finance.v1.ExceptionService/ReadExceptionSheet',
-            shoudan_dot_finance_dot_v1_dot_exception__service__pb2.ReadExceptionSheetRequest.SerializeToString,
-            shoudan_dot_finance_dot_v1_dot_exception__service__pb2.ReadExceptionSheetResponse.FromString,
+            '/shoudan.finance.v1.ExceptionService/CheckExceptionSheet',
+            shoudan_dot_finance_dot_v1_dot_exception__service__pb2.CheckExceptionSheetRequest.SerializeToString,
+            shoudan_dot_finance_dot_v1_dot_exception__service__pb2.CheckExceptionSheetResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -32,8 +32,8 @@ class ExceptionServiceStub:
     """
     GetExceptionSheet: _aio.UnaryUnaryMultiCallable[_exception_service_pb2.GetExceptionSheetRequest, _exception_service_pb2.GetExceptionSheetResponse]
     """GetExceptionSheet gives undecided exceptions as a workbook (XLSX), in which people fill in 处理方式 and 备注; at most 10000, newest first."""
-    ReadExceptionSheet: _aio.UnaryUnaryMultiCallable[_exception_service_pb2.ReadExceptionSheetRequest, _exception_service_pb2.ReadExceptionSheetResponse]
-    """ReadExceptionSheet reads a workbook that was filled in, whose parts StorePart stored, and says what it would decide; it decides nothing.
+    CheckExceptionSheet: _aio.UnaryUnaryMultiCallable[_exception_service_pb2.CheckExceptionSheetRequest, _exception_service_pb2.CheckExceptionSheetResponse]
+    """CheckExceptionSheet reads a workbook that was filled in, whose parts StorePart stored, and says what it would decide; it decides nothing.
     Errors: FIELD_INVALID, FILE_INCOMPLETE, STATEMENT_TOO_LARGE.
     """
     ResendExceptionNotifies: _aio.UnaryUnaryMultiCallable[_exception_service_pb2.ResendExceptionNotifiesRequest, _exception_service_pb2.ResendExceptionNotifiesResponse]
@@ -117,12 +117,12 @@ class ExceptionServiceServicer(metaclass=_abc_1.ABCMeta):
         """GetExceptionSheet gives undecided exceptions as a workbook (XLSX), in which people fill in 处理方式 and 备注; at most 10000, newest first."""
 
     @_abc_1.abstractmethod
-    def ReadExceptionSheet(
+    def CheckExceptionSheet(
         self,
-        request: _exception_service_pb2.ReadExceptionSheetRequest,
-        context: _aio.ServicerContext[_exception_service_pb2.ReadExceptionSheetRequest, _abc.Awaitable[_exception_service_pb2.ReadExceptionSheetResponse]],
-    ) -> _abc.Awaitable[_exception_service_pb2.ReadExceptionSheetResponse]:
-        """ReadExceptionSheet reads a workbook that was filled in, whose parts StorePart stored, and says what it would decide; it decides nothing.
+        request: _exception_service_pb2.CheckExceptionSheetRequest,
+        context: _aio.ServicerContext[_exception_service_pb2.CheckExceptionSheetRequest, _abc.Awaitable[_exception_service_pb2.CheckExceptionSheetResponse]],
+    ) -> _abc.Awaitable[_exception_service_pb2.CheckExceptionSheetResponse]:
+        """CheckExceptionSheet reads a workbook that was filled in, whose parts StorePart stored, and says what it would decide; it decides nothing.
         Errors: FIELD_INVALID, FILE_INCOMPLETE, STATEMENT_TOO_LARGE.
         """
 
