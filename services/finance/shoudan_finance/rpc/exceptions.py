@@ -131,7 +131,10 @@ class ExceptionServicer(pb_grpc.ExceptionServiceServicer):
         numbers = [one.exception_id for one in filled]
         shown = await exceptions.of_numbers(self._context, numbers) if numbers else []
         now = {one.row.exception_id: one for one in shown}
-        item, items = pb.CheckExceptionSheetResponse.Item, list[pb.CheckExceptionSheetResponse.Item]()
+        item, items = (
+            pb.CheckExceptionSheetResponse.Item,
+            list[pb.CheckExceptionSheetResponse.Item](),
+        )
         for one in filled:
             found = now.get(one.exception_id)
             if found is None or not EXCEPTION.allows(found.row.status, ExceptionEvent.DECIDED):
