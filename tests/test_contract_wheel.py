@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import email
+import importlib
+import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import hatchling.build
 import pytest
+from google.protobuf.descriptor import FieldDescriptor
 
 from tests.test_tidy import ROOT
 
@@ -27,8 +31,19 @@ assert not empty.HasField("order")
 status = status_pb2.Status()
 status.details.add().Pack(error_details_pb2.ErrorInfo(reason="ERROR_REASON_NOT_ALLOWED"))
 assert error_reason_pb2.ErrorReason.Value("ERROR_REASON_NOT_ALLOWED") == 6
+from shoudan.statuses import NotSet, status_of
+assert status_of(order.OrderState(status=order.ORDER_STATUS_SUCCEEDED)) == 0
+for unset in (empty.order.state, order.Refund(), order.OrderState.FromString(b"")):
+    try:
+        raise SystemExit(f"read as {status_of(unset)}")
+    except NotSet:
+        pass
 print("used")
 """
+SUCCESS = re.compile(r"_(SUCCEEDED|DONE)$")
+# How something stands, without an enum. Those of HTTP, and of goods, have no success at 0.
+STATUS = re.compile(r"^(?!http_)(\w+_)?status$|^result$")
+NO_SUCCESS = {"shoudan.order.v1.GoodsOrder.order_status"}
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +80,26 @@ def test_it_is_used_from_where_it_was_unpacked(wheel: Path, tmp_path: Path) -> N
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout == "used\n"
+
+
+def statuses() -> Iterator[FieldDescriptor]:
+    """Every singular field of the contract whose 0 is success."""
+    for path in sorted((FOLDER / "shoudan").rglob("*.proto")):
+        name = path.relative_to(FOLDER).with_suffix("")
+        module = importlib.import_module(".".join(name.parts) + "_pb2")
+        waiting = list(module.DESCRIPTOR.message_types_by_name.values())
+        while waiting:
+            message = waiting.pop()
+            waiting += message.nested_types
+            for field in message.fields:
+                enum = field.enum_type
+                zero = enum.values_by_number[0].name if enum is not None else ""
+                number = field.type == field.TYPE_INT32 and STATUS.search(field.name)
+                if not field.is_repeated and (SUCCESS.search(zero) or number):
+                    yield field
+
+
+def test_no_status_that_was_never_set_reads_as_success() -> None:
+    found = {one.full_name: one for one in statuses() if one.full_name not in NO_SUCCESS}
+    assert len(found) >= 24
+    assert [name for name, one in found.items() if not one.has_presence] == []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 PROTOS = Path(__file__).resolve().parent.parent / "protos"
 GEN = PROTOS / "gen"
+STATUSES = PROTOS / "statuses.py"  # written by hand, part of the package
 
 
 def generate(out: Path) -> None:
@@ -34,6 +35,7 @@ def generate(out: Path) -> None:
     for folder in (package, *(p for p in package.rglob("*") if p.is_dir())):
         (folder / "__init__.py").touch()
     (package / "py.typed").touch()
+    (package / STATUSES.name).write_bytes(STATUSES.read_bytes())
 
 
 def contents(root: Path) -> dict[Path, bytes]:

@@ -14,6 +14,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from shoudan_gateway import server, versions
 from shoudan_gateway.protocol import ChannelRule, Ending, Inbound, Malformed, Outbound
 from shoudan_gateway.versions import FIRST, HEADER, Answered, Change, Version, Versions
+from shoudan_order.catalogue import channel_versions
 
 NEWEST = versions.VERSIONS[-1].name
 QUERY = "/order/query?channel_no=test&request_no=r1"
@@ -105,6 +106,10 @@ def test_a_header_goes_before_what_a_channel_is_pinned_to(
     pinned: str, asks: str, spoken: str
 ) -> None:
     assert Versions().of(asked(asks, pinned)) == spoken
+
+
+def test_a_new_channel_is_pinned_to_the_newest_that_the_gateway_speaks() -> None:
+    assert channel_versions.NEWEST == NEWEST
 
 
 def test_who_is_not_let_in_is_answered_in_version_0() -> None:

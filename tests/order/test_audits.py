@@ -19,7 +19,7 @@ from shoudan.order.v1 import audit_service_pb2 as pb
 from shoudan.order.v1 import audit_service_pb2_grpc as stubs
 from shoudan.order.v1 import order_service_pb2 as order_pb
 from shoudan_kit.rpc.refusal import refused_from_rpc
-from shoudan_order import commands, kinds, report_commands
+from shoudan_order import commands, kinds, order_words, report_commands
 from tests.order.harness import YUAN, OrderHarness
 from tests.order.test_refunds import MANDATORY, ask, delivered, ends, returns_end
 from tests.order.test_trouble import time_out
@@ -62,12 +62,20 @@ async def test_a_person_ends_an_unknown_delivery(
     harness: OrderHarness, audits: Any, decision: int, status: int
 ) -> None:
     audit = await unknown(harness, audits)
+    unsaid = pb.DecideAuditRequest(audit_id=audit.audit_id, by="finance", reason="forgot to say it")
+    with pytest.raises(grpc.RpcError) as forgotten:
+        await audits.DecideAudit(unsaid)
+    assert (said := refused_from_rpc(forgotten.value)) is not None
+    assert said.reason == "ERROR_REASON_FIELD_INVALID"
     request = pb.DecideAuditRequest(
         audit_id=audit.audit_id, status=decision, by="finance", reason="asked the supplier"
     )
     await audits.DecideAudit(request)
     order = await harness.get(audit.order_id)
     assert (order.state.status, order.parked_reason) == (status, "")
+    shown = list(order_words.lines(order))
+    assert any(line.startswith("  delivery_status: ") for line in shown)
+    assert [line for line in shown if order_words.NOT_SET in line] == [], "each status is set"
     assert await waiting(audits) == []
     with pytest.raises(grpc.RpcError) as again:
         await audits.DecideAudit(request)

@@ -19,7 +19,7 @@ from shoudan_kit.db.text_statements import watched
 from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.rpc.refusal import refused_from_rpc
 from shoudan_order.app import SERVICE
-from shoudan_order.catalogue import admin
+from shoudan_order.catalogue import admin, channel_versions
 from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.context import Context, Known
 from shoudan_order.store import catalogue as store
@@ -64,6 +64,29 @@ async def test_applying_again_changes_nothing_and_history_says_who(harness: Orde
             text("SELECT operator, version FROM oms_operation ORDER BY version")
         )
         assert [tuple(row) for row in rows] == [("tester", 1), ("tester", 2)]
+
+
+async def test_a_new_channel_gets_the_newest_version_and_keeps_its_own(
+    harness: OrderHarness,
+) -> None:
+    async def version_of(number: str) -> str:
+        return (await whole(harness)).down_channels[number].api_version
+
+    def row(number: str, **more: Any) -> pb.DownChannel:
+        return _calls("hmac2", channel_no=number, **more)
+
+    made = await harness.apply(down_channels=[row("new"), row("old", api_version="0")])
+    assert len(made.changes) == 2
+    assert (await version_of("new"), await version_of("old")) == (channel_versions.NEWEST, "0")
+    again = await harness.apply(down_channels=[row("new"), row("old")])
+    assert list(again.changes) == []
+    await harness.apply(down_channels=[row("new", api_version="0")])
+    await harness.apply(down_channels=[row("new", channel_name="renamed")])
+    assert await version_of("new") == "0"
+    async with harness.process.app.db.begin() as db:  # of before there were versions
+        await db.execute(text("UPDATE oms_down_channel SET api_version = '' WHERE channel_no = 'old'"))
+    await harness.apply(down_channels=[row("old", channel_name="renamed")])
+    assert await version_of("old") == ""
 
 
 async def test_the_audit_log_has_what_each_row_was(harness: OrderHarness) -> None:

@@ -19,13 +19,14 @@ def test_an_order_is_shown_in_words_yuan_and_beijing_time() -> None:
     )
     order.create_time.FromDatetime(datetime(2026, 11, 1, 2, 0, tzinfo=UTC))
     shown = list(order_words.lines(order))
-    assert "  status: order_status_delivering (20)" in shown
+    assert "  status: delivering (20)" in shown
     assert "sell_amount: ¥198.5" in shown
     assert "create_time: 2026-11-01 10:00:00" in shown
     assert "payment_status: paid (0)" in shown, "0 is a status, too"
     assert "notify_status: not_started (10)" in shown
     assert shown.index("deliveries") < shown.index("  face: ¥200")
     assert "  delivery_status: " in "\n".join(shown)
+    assert "refund_status: not known" in shown, "what was never set is no success"
 
 
 def test_every_status_of_the_contract_has_its_words() -> None:

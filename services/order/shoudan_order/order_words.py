@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC
 from enum import IntEnum
@@ -11,6 +12,7 @@ from google.protobuf.message import Message
 
 from shoudan_kit.clock import beijing
 from shoudan_kit.money import micros_to_yuan
+from shoudan_kit.secrets.sealing import is_sealed
 from shoudan_order.states import (
     BindStatus,
     DeliveryStatus,
@@ -23,6 +25,8 @@ from shoudan_order.states import (
 )
 
 MICROS: Final = "_micros"
+NOT_SET: Final = "not known"  # 0 is success: what was never set is not
+_INNER: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 TIMESTAMP: Final = "google.protobuf.Timestamp"
 # The numbers of each member, by the message that has it.
 STATUSES: Final[Mapping[tuple[str, str], type[IntEnum]]] = {
@@ -48,7 +52,8 @@ def lines(message: Any, inside: str = "") -> Iterator[str]:
             continue
         value = getattr(message, field.name)
         if field.message_type is None or field.message_type.full_name == TIMESTAMP:
-            shown = _shown(message.DESCRIPTOR.name, field, value)
+            set_ = not (is_status and field.has_presence) or message.HasField(field.name)
+            shown = _shown(message.DESCRIPTOR.name, field, value) if set_ else NOT_SET
             yield f"{inside}{field.name.removesuffix(MICROS)}: {shown}"
             continue
         for one in [value] if isinstance(value, Message) else value:
@@ -63,8 +68,10 @@ def _shown(message: str, field: Any, value: Any) -> str:
         return f"¥{micros_to_yuan(value)}"
     if field.enum_type is not None:
         named = field.enum_type.values_by_number.get(value)
-        return f"{named.name.lower()} ({value})" if named is not None else str(value)
+        prefix = f"{_INNER.sub('_', field.enum_type.name)}_".lower()
+        word = named.name.lower().removeprefix(prefix) if named is not None else ""
+        return f"{word} ({value})" if word else str(value)
     statuses = STATUSES.get((message, field.name))
     if statuses is not None and value in set(statuses):
         return f"{statuses(value).name.lower()} ({value})"
-    return str(value)
+    return "sealed" if isinstance(value, str) and is_sealed(value) else str(value)

@@ -106,7 +106,8 @@ class DeliveryServicer(pb_grpc.DeliveryServiceServicer):
         self, request: pb.ResolveDeliveryRequest, context: RpcContext
     ) -> pb.ResolveDeliveryResponse:
         """End an unknown delivery by a person's decision."""
-        if request.status not in {Status.SUCCEEDED, Status.FAILED}:
+        given = request.HasField("status")  # 0 is success: what is not set decides nothing
+        if not given or request.status not in {Status.SUCCEEDED, Status.FAILED}:
             raise FieldInvalid("status", "SUCCEEDED or FAILED")
         if not request.by or not request.reason:
             raise FieldInvalid("by", "who decides and why must be said")

@@ -20,6 +20,7 @@ from shoudan_kit.secrets.public_keys import key_of
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events
 from shoudan_order.catalogue import endpoints, losses, price_rules, routing, shelves
+from shoudan_order.catalogue.channel_versions import pinned
 from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.catalogue.model import (
     Canton,
@@ -209,6 +210,7 @@ async def apply(context: Context, given: Rows, by: str, *, dry_run: bool) -> App
     _refuse_demo_secrets(context.settings, given)
     async with context.app.db.connect() as db:
         now = await load(db)
+    given = Rows(pinned(now, given.of))
     after = merged(now, given)
     check(after, given)
     check_signing(now, given)
@@ -247,6 +249,7 @@ async def write(
     # The version is the writers' lock: what was read before it may be another writer's past.
     version = await store.raise_version(work.db)
     now = await load(work.db)
+    given = Rows(pinned(now, given.of))
     after = merged(now, given)
     check(after, given)
     check_signing(now, given)

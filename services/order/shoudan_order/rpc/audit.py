@@ -191,7 +191,8 @@ def _place(text: str) -> trades.Place | None:
 def read_decision(request: pb.DecideAuditRequest) -> audits.Decision:
     """Who decides what, and why. Raises FieldInvalid."""
     _who(request.by, request.reason)
-    if request.status not in {int(s) for s in AuditStatus if s != AuditStatus.WAITING}:
+    given = request.HasField("status")  # 0 is success: what is not set decides nothing
+    if not given or request.status not in {int(s) for s in AuditStatus if s != AuditStatus.WAITING}:
         raise FieldInvalid("status", "0 success, 90 failed or 91 partial")
     return audits.Decision(AuditStatus(request.status), request.by, request.reason)
 

@@ -104,7 +104,7 @@ class Task(_message.Message):
         name: _builtins.str = ...,
         queue_name: _builtins.str = ...,
         order_no: _builtins.str = ...,
-        status: Global___TaskStatus.ValueType = ...,
+        status: Global___TaskStatus.ValueType | None = ...,
         count: _builtins.int = ...,
         max_count: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
@@ -113,11 +113,13 @@ class Task(_message.Message):
         last_error: _builtins.str = ...,
         payload: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "max_execute_time", b"max_execute_time", "next_execute_time", b"next_execute_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "create_time", b"create_time", "max_execute_time", b"max_execute_time", "next_execute_time", b"next_execute_time", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "create_time", b"create_time", "last_error", b"last_error", "max_count", b"max_count", "max_execute_time", b"max_execute_time", "name", b"name", "next_execute_time", b"next_execute_time", "order_no", b"order_no", "payload", b"payload", "queue_name", b"queue_name", "status", b"status", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "count", b"count", "create_time", b"create_time", "last_error", b"last_error", "max_count", b"max_count", "max_execute_time", b"max_execute_time", "name", b"name", "next_execute_time", b"next_execute_time", "order_no", b"order_no", "payload", b"payload", "queue_name", b"queue_name", "status", b"status", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
+    _WhichOneofArgType__status: _TypeAlias = _typing.Literal["_status", b"_status"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__status) -> _WhichOneofReturnType__status | None: ...
 
 Global___Task: _TypeAlias = Task  # noqa: Y015
 

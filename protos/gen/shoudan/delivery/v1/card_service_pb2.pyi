@@ -747,7 +747,7 @@ class ListMissingCardsResponse(_message.Message):
             carrier_no: _builtins.str = ...,
             face_micros: _builtins.int = ...,
             num: _builtins.int = ...,
-            status: _delivery_service_pb2.Status.ValueType = ...,
+            status: _delivery_service_pb2.Status.ValueType | None = ...,
             why: _builtins.str = ...,
             answer: _builtins.str = ...,
             answers: _builtins.int = ...,
@@ -755,11 +755,13 @@ class ListMissingCardsResponse(_message.Message):
             since: _timestamp_pb2.Timestamp | None = ...,
             last_answer_time: _timestamp_pb2.Timestamp | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "last_answer_time", b"last_answer_time", "since", b"since"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "key", b"key", "last_answer_time", b"last_answer_time", "since", b"since", "status", b"status"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "answers", b"answers", "carrier_no", b"carrier_no", "channel_no", b"channel_no", "entered", b"entered", "face_micros", b"face_micros", "key", b"key", "last_answer_time", b"last_answer_time", "num", b"num", "order_id", b"order_id", "order_no", b"order_no", "since", b"since", "status", b"status", "why", b"why"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "answer", b"answer", "answers", b"answers", "carrier_no", b"carrier_no", "channel_no", b"channel_no", "entered", b"entered", "face_micros", b"face_micros", "key", b"key", "last_answer_time", b"last_answer_time", "num", b"num", "order_id", b"order_id", "order_no", b"order_no", "since", b"since", "status", b"status", "why", b"why"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
+        _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
+        _WhichOneofArgType__status: _TypeAlias = _typing.Literal["_status", b"_status"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__status) -> _WhichOneofReturnType__status | None: ...
 
     MISSING_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int

@@ -230,7 +230,7 @@ class Delivery(_message.Message):
         key: Global___DeliveryKey | None = ...,
         order_no: _builtins.str = ...,
         channel_no: _builtins.str = ...,
-        status: Global___Status.ValueType = ...,
+        status: Global___Status.ValueType | None = ...,
         result_source: Global___ResultSource.ValueType = ...,
         result_code: _builtins.str = ...,
         result_desc: _builtins.str = ...,
@@ -243,11 +243,13 @@ class Delivery(_message.Message):
         conflict: _builtins.bool = ...,
         query_count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "key", b"key", "request_finish_time", b"request_finish_time", "request_start_time", b"request_start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "create_time", b"create_time", "key", b"key", "request_finish_time", b"request_finish_time", "request_start_time", b"request_start_time", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "conflict", b"conflict", "create_time", b"create_time", "key", b"key", "order_no", b"order_no", "query_count", b"query_count", "request_finish_time", b"request_finish_time", "request_start_time", b"request_start_time", "result_code", b"result_code", "result_desc", b"result_desc", "result_params", b"result_params", "result_source", b"result_source", "status", b"status", "succ_face_micros", b"succ_face_micros", "up_order_no", b"up_order_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "channel_no", b"channel_no", "conflict", b"conflict", "create_time", b"create_time", "key", b"key", "order_no", b"order_no", "query_count", b"query_count", "request_finish_time", b"request_finish_time", "request_start_time", b"request_start_time", "result_code", b"result_code", "result_desc", b"result_desc", "result_params", b"result_params", "result_source", b"result_source", "status", b"status", "succ_face_micros", b"succ_face_micros", "up_order_no", b"up_order_no"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
+    _WhichOneofArgType__status: _TypeAlias = _typing.Literal["_status", b"_status"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__status) -> _WhichOneofReturnType__status | None: ...
 
 Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
 
@@ -658,16 +660,18 @@ class ReadSupplierAnswerResponse(_message.Message):
         self,
         *,
         delivery: Global___Delivery | None = ...,
-        said: Global___Status.ValueType = ...,
+        said: Global___Status.ValueType | None = ...,
         code: _builtins.str = ...,
         desc: _builtins.str = ...,
         up_order_no: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_said", b"_said", "delivery", b"delivery", "said", b"said"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "delivery", b"delivery", "desc", b"desc", "said", b"said", "up_order_no", b"up_order_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_said", b"_said", "code", b"code", "delivery", b"delivery", "desc", b"desc", "said", b"said", "up_order_no", b"up_order_no"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__said: _TypeAlias = _typing.Literal["said"]  # noqa: Y015
+    _WhichOneofArgType__said: _TypeAlias = _typing.Literal["_said", b"_said"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__said) -> _WhichOneofReturnType__said | None: ...
 
 Global___ReadSupplierAnswerResponse: _TypeAlias = ReadSupplierAnswerResponse  # noqa: Y015
 
@@ -695,15 +699,17 @@ class ResolveDeliveryRequest(_message.Message):
         self,
         *,
         key: Global___DeliveryKey | None = ...,
-        status: Global___Status.ValueType = ...,
+        status: Global___Status.ValueType | None = ...,
         by: _builtins.str = ...,
         reason: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "key", b"key", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "key", b"key", "reason", b"reason", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "by", b"by", "key", b"key", "reason", b"reason", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
+    _WhichOneofArgType__status: _TypeAlias = _typing.Literal["_status", b"_status"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__status) -> _WhichOneofReturnType__status | None: ...
 
 Global___ResolveDeliveryRequest: _TypeAlias = ResolveDeliveryRequest  # noqa: Y015
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from shoudan.delivery.v1 import delivery_service_pb2 as shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n shoudan/delivery/v1/events.proto\x12\x13shoudan.delivery.v1\x1a*shoudan/delivery/v1/delivery_service.proto\"\xe2\x01\n\x0f\x44\x65liveryChanged\x12-\n\x03key\x18\x01 \x01(\x0b\x32 .shoudan.delivery.v1.DeliveryKey\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x12\n\nchannel_no\x18\x03 \x01(\t\x12+\n\x06status\x18\x04 \x01(\x0e\x32\x1b.shoudan.delivery.v1.Status\x12\x38\n\rresult_source\x18\x05 \x01(\x0e\x32!.shoudan.delivery.v1.ResultSource\x12\x13\n\x0bresult_code\x18\x06 \x01(\t\"\x84\x01\n\x14SupplierStateChanged\x12\x12\n\nchannel_no\x18\x01 \x01(\t\x12\x15\n\rservice_class\x18\x02 \x01(\x05\x12\x31\n\x05state\x18\x03 \x01(\x0e\x32\".shoudan.delivery.v1.SupplierState\x12\x0e\n\x06reason\x18\x04 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n shoudan/delivery/v1/events.proto\x12\x13shoudan.delivery.v1\x1a*shoudan/delivery/v1/delivery_service.proto\"\xf2\x01\n\x0f\x44\x65liveryChanged\x12-\n\x03key\x18\x01 \x01(\x0b\x32 .shoudan.delivery.v1.DeliveryKey\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x12\n\nchannel_no\x18\x03 \x01(\t\x12\x30\n\x06status\x18\x04 \x01(\x0e\x32\x1b.shoudan.delivery.v1.StatusH\x00\x88\x01\x01\x12\x38\n\rresult_source\x18\x05 \x01(\x0e\x32!.shoudan.delivery.v1.ResultSource\x12\x13\n\x0bresult_code\x18\x06 \x01(\tB\t\n\x07_status\"\x84\x01\n\x14SupplierStateChanged\x12\x12\n\nchannel_no\x18\x01 \x01(\t\x12\x15\n\rservice_class\x18\x02 \x01(\x05\x12\x31\n\x05state\x18\x03 \x01(\x0e\x32\".shoudan.delivery.v1.SupplierState\x12\x0e\n\x06reason\x18\x04 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoudan.delivery.v1.events_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DELIVERYCHANGED']._serialized_start=102
-  _globals['_DELIVERYCHANGED']._serialized_end=328
-  _globals['_SUPPLIERSTATECHANGED']._serialized_start=331
-  _globals['_SUPPLIERSTATECHANGED']._serialized_end=463
+  _globals['_DELIVERYCHANGED']._serialized_end=344
+  _globals['_SUPPLIERSTATECHANGED']._serialized_start=347
+  _globals['_SUPPLIERSTATECHANGED']._serialized_end=479
 # @@protoc_insertion_point(module_scope)

@@ -49,15 +49,17 @@ class DeliveryChanged(_message.Message):
         key: _delivery_service_pb2.DeliveryKey | None = ...,
         order_id: _builtins.str = ...,
         channel_no: _builtins.str = ...,
-        status: _delivery_service_pb2.Status.ValueType = ...,
+        status: _delivery_service_pb2.Status.ValueType | None = ...,
         result_source: _delivery_service_pb2.ResultSource.ValueType = ...,
         result_code: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "key", b"key", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "key", b"key", "order_id", b"order_id", "result_code", b"result_code", "result_source", b"result_source", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "channel_no", b"channel_no", "key", b"key", "order_id", b"order_id", "result_code", b"result_code", "result_source", b"result_source", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
+    _WhichOneofArgType__status: _TypeAlias = _typing.Literal["_status", b"_status"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__status) -> _WhichOneofReturnType__status | None: ...
 
 Global___DeliveryChanged: _TypeAlias = DeliveryChanged  # noqa: Y015
 

@@ -194,7 +194,7 @@ class TradeFact(_message.Message):
         invoice_type: _builtins.int = ...,
         face_micros: _builtins.int = ...,
         num: _builtins.int = ...,
-        result: _builtins.int = ...,
+        result: _builtins.int | None = ...,
         done_face_micros: _builtins.int = ...,
         amount_micros: _builtins.int = ...,
         commission_micros: _builtins.int = ...,
@@ -204,11 +204,13 @@ class TradeFact(_message.Message):
         supplier_no: _builtins.str = ...,
         account: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_result", b"_result", "end_time", b"end_time", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount_micros", b"amount_micros", "carrier_no", b"carrier_no", "commission_micros", b"commission_micros", "done_face_micros", b"done_face_micros", "down_channel_no", b"down_channel_no", "end_time", b"end_time", "face_micros", b"face_micros", "fee_micros", b"fee_micros", "invoice_type", b"invoice_type", "kind", b"kind", "line_id", b"line_id", "num", b"num", "number", b"number", "order_id", b"order_id", "product_no", b"product_no", "result", b"result", "service_micros", b"service_micros", "supplier_no", b"supplier_no", "their_no", b"their_no", "up_channel_no", b"up_channel_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_result", b"_result", "account", b"account", "amount_micros", b"amount_micros", "carrier_no", b"carrier_no", "commission_micros", b"commission_micros", "done_face_micros", b"done_face_micros", "down_channel_no", b"down_channel_no", "end_time", b"end_time", "face_micros", b"face_micros", "fee_micros", b"fee_micros", "invoice_type", b"invoice_type", "kind", b"kind", "line_id", b"line_id", "num", b"num", "number", b"number", "order_id", b"order_id", "product_no", b"product_no", "result", b"result", "service_micros", b"service_micros", "supplier_no", b"supplier_no", "their_no", b"their_no", "up_channel_no", b"up_channel_no"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__result: _TypeAlias = _typing.Literal["result"]  # noqa: Y015
+    _WhichOneofArgType__result: _TypeAlias = _typing.Literal["_result", b"_result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__result) -> _WhichOneofReturnType__result | None: ...
 
 Global___TradeFact: _TypeAlias = TradeFact  # noqa: Y015
 

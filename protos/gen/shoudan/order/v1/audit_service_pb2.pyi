@@ -136,17 +136,19 @@ class Audit(_message.Message):
         refund_id: _builtins.int = ...,
         delivery_id: _builtins.int = ...,
         type: Global___AuditType.ValueType = ...,
-        status: _builtins.int = ...,
+        status: _builtins.int | None = ...,
         by: _builtins.str = ...,
         time: _timestamp_pb2.Timestamp | None = ...,
         message: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "create_time", b"create_time", "status", b"status", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_id", b"audit_id", "by", b"by", "create_time", b"create_time", "delivery_id", b"delivery_id", "message", b"message", "order_id", b"order_id", "refund_id", b"refund_id", "status", b"status", "time", b"time", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "audit_id", b"audit_id", "by", b"by", "create_time", b"create_time", "delivery_id", b"delivery_id", "message", b"message", "order_id", b"order_id", "refund_id", b"refund_id", "status", b"status", "time", b"time", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
+    _WhichOneofArgType__status: _TypeAlias = _typing.Literal["_status", b"_status"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__status) -> _WhichOneofReturnType__status | None: ...
 
 Global___Audit: _TypeAlias = Audit  # noqa: Y015
 
@@ -236,15 +238,17 @@ class DecideAuditRequest(_message.Message):
         self,
         *,
         audit_id: _builtins.int = ...,
-        status: _builtins.int = ...,
+        status: _builtins.int | None = ...,
         by: _builtins.str = ...,
         reason: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_id", b"audit_id", "by", b"by", "reason", b"reason", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "audit_id", b"audit_id", "by", b"by", "reason", b"reason", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
+    _WhichOneofArgType__status: _TypeAlias = _typing.Literal["_status", b"_status"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__status) -> _WhichOneofReturnType__status | None: ...
 
 Global___DecideAuditRequest: _TypeAlias = DecideAuditRequest  # noqa: Y015
 
@@ -831,7 +835,7 @@ class Trade(_message.Message):
         carrier_no: _builtins.str = ...,
         face_micros: _builtins.int = ...,
         num: _builtins.int = ...,
-        result: _builtins.int = ...,
+        result: _builtins.int | None = ...,
         done_face_micros: _builtins.int = ...,
         amount_micros: _builtins.int = ...,
         commission_micros: _builtins.int = ...,
@@ -843,11 +847,13 @@ class Trade(_message.Message):
         line_id: _builtins.int = ...,
         invoice_type: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_result", b"_result", "end_time", b"end_time", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "carrier_no", b"carrier_no", "commission_micros", b"commission_micros", "done_face_micros", b"done_face_micros", "down_channel_no", b"down_channel_no", "end_time", b"end_time", "face_micros", b"face_micros", "fee_micros", b"fee_micros", "invoice_type", b"invoice_type", "kind", b"kind", "line_id", b"line_id", "num", b"num", "number", b"number", "order_id", b"order_id", "product_no", b"product_no", "result", b"result", "service_micros", b"service_micros", "their_no", b"their_no", "up_channel_no", b"up_channel_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_result", b"_result", "amount_micros", b"amount_micros", "carrier_no", b"carrier_no", "commission_micros", b"commission_micros", "done_face_micros", b"done_face_micros", "down_channel_no", b"down_channel_no", "end_time", b"end_time", "face_micros", b"face_micros", "fee_micros", b"fee_micros", "invoice_type", b"invoice_type", "kind", b"kind", "line_id", b"line_id", "num", b"num", "number", b"number", "order_id", b"order_id", "product_no", b"product_no", "result", b"result", "service_micros", b"service_micros", "their_no", b"their_no", "up_channel_no", b"up_channel_no"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__result: _TypeAlias = _typing.Literal["result"]  # noqa: Y015
+    _WhichOneofArgType__result: _TypeAlias = _typing.Literal["_result", b"_result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__result) -> _WhichOneofReturnType__result | None: ...
 
 Global___Trade: _TypeAlias = Trade  # noqa: Y015
 

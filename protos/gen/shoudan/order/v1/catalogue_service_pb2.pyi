@@ -276,7 +276,9 @@ class DownChannel(_message.Message):
     notice_url: _builtins.str
     """Where it is notified of its bills and of its balance; empty for nowhere."""
     api_version: _builtins.str
-    """Version of the channels' protocol its calls are answered in, such as 2026-12-01; empty for 0, the documents."""
+    """Version of the channels' protocol its calls are answered in, such as 2026-12-01; 0 for the documents. Empty: a new channel
+    gets the newest, one that is there keeps its own.
+    """
     @_builtins.property
     def allowed_networks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Networks it may call from; empty for all."""
@@ -907,15 +909,17 @@ class RoutePart(_message.Message):
         *,
         delivery_id: _builtins.int = ...,
         up_channel_no: _builtins.str = ...,
-        delivery_status: _builtins.int = ...,
+        delivery_status: _builtins.int | None = ...,
         cost_amount_micros: _builtins.int = ...,
         words: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_delivery_status", b"_delivery_status", "delivery_status", b"delivery_status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_amount_micros", b"cost_amount_micros", "delivery_id", b"delivery_id", "delivery_status", b"delivery_status", "up_channel_no", b"up_channel_no", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delivery_status", b"_delivery_status", "cost_amount_micros", b"cost_amount_micros", "delivery_id", b"delivery_id", "delivery_status", b"delivery_status", "up_channel_no", b"up_channel_no", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__delivery_status: _TypeAlias = _typing.Literal["delivery_status"]  # noqa: Y015
+    _WhichOneofArgType__delivery_status: _TypeAlias = _typing.Literal["_delivery_status", b"_delivery_status"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__delivery_status) -> _WhichOneofReturnType__delivery_status | None: ...
 
 Global___RoutePart: _TypeAlias = RoutePart  # noqa: Y015
 

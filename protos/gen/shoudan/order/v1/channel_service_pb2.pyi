@@ -470,14 +470,16 @@ class CancelOrderResponse(_message.Message):
         *,
         order: _order_service_pb2.OrderState | None = ...,
         result: Global___CancelResult.ValueType = ...,
-        refund_status: _builtins.int = ...,
+        refund_status: _builtins.int | None = ...,
         existed: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_refund_status", b"_refund_status", "order", b"order", "refund_status", b"refund_status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["existed", b"existed", "order", b"order", "refund_status", b"refund_status", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_refund_status", b"_refund_status", "existed", b"existed", "order", b"order", "refund_status", b"refund_status", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__refund_status: _TypeAlias = _typing.Literal["refund_status"]  # noqa: Y015
+    _WhichOneofArgType__refund_status: _TypeAlias = _typing.Literal["_refund_status", b"_refund_status"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__refund_status) -> _WhichOneofReturnType__refund_status | None: ...
 
 Global___CancelOrderResponse: _TypeAlias = CancelOrderResponse  # noqa: Y015
 
@@ -601,7 +603,7 @@ class ChannelNotify(_message.Message):
         request_no: _builtins.str = ...,
         refund_no: _builtins.str = ...,
         notify_url: _builtins.str = ...,
-        notify_status: _builtins.int = ...,
+        notify_status: _builtins.int | None = ...,
         given_up: _builtins.bool = ...,
         notify_count: _builtins.int = ...,
         max_count: _builtins.int = ...,
@@ -609,11 +611,13 @@ class ChannelNotify(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         attempts: _abc.Iterable[Global___ChannelNotify.Attempt] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_notify_status", b"_notify_status", "create_time", b"create_time", "end_time", b"end_time", "notify_status", b"notify_status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "create_time", b"create_time", "end_time", b"end_time", "given_up", b"given_up", "max_count", b"max_count", "notify_count", b"notify_count", "notify_id", b"notify_id", "notify_status", b"notify_status", "notify_url", b"notify_url", "refund_no", b"refund_no", "request_no", b"request_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_notify_status", b"_notify_status", "attempts", b"attempts", "create_time", b"create_time", "end_time", b"end_time", "given_up", b"given_up", "max_count", b"max_count", "notify_count", b"notify_count", "notify_id", b"notify_id", "notify_status", b"notify_status", "notify_url", b"notify_url", "refund_no", b"refund_no", "request_no", b"request_no"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__notify_status: _TypeAlias = _typing.Literal["notify_status"]  # noqa: Y015
+    _WhichOneofArgType__notify_status: _TypeAlias = _typing.Literal["_notify_status", b"_notify_status"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__notify_status) -> _WhichOneofReturnType__notify_status | None: ...
 
 Global___ChannelNotify: _TypeAlias = ChannelNotify  # noqa: Y015
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dshoudan/order/v1/events.proto\x12\x10shoudan.order.v1\"\x8a\x01\n\x0cOrderChanged\x12\x10\n\x08order_id\x18\x01 \x01(\x03\x12\x12\n\nchannel_no\x18\x02 \x01(\t\x12\x12\n\nrequest_no\x18\x03 \x01(\t\x12\x0e\n\x06status\x18\x04 \x01(\x05\x12\x1b\n\x13success_face_micros\x18\x05 \x01(\x03\x12\x13\n\x0b\x64\x65livery_id\x18\x06 \x01(\x03\"k\n\rRefundChanged\x12\x11\n\trefund_id\x18\x01 \x01(\x03\x12\x10\n\x08order_id\x18\x02 \x01(\x03\x12\x12\n\nchannel_no\x18\x03 \x01(\t\x12\x11\n\trefund_no\x18\x04 \x01(\t\x12\x0e\n\x06status\x18\x05 \x01(\x05\"/\n\x10\x43\x61talogueChanged\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\n\n\x02\x62y\x18\x02 \x01(\t\"h\n\x0f\x45ndpointChanged\x12\x13\n\x0b\x65ndpoint_no\x18\x01 \x01(\t\x12\x12\n\nchannel_no\x18\x02 \x01(\t\x12\r\n\x05level\x18\x03 \x01(\x05\x12\r\n\x05\x66\x61ils\x18\x04 \x01(\x05\x12\x0e\n\x06reason\x18\x05 \x01(\t\"V\n\x0bWorkDecided\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x10\n\x08\x64\x65\x63ision\x18\x03 \x01(\t\x12\n\n\x02\x62y\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dshoudan/order/v1/events.proto\x12\x10shoudan.order.v1\"\x9a\x01\n\x0cOrderChanged\x12\x10\n\x08order_id\x18\x01 \x01(\x03\x12\x12\n\nchannel_no\x18\x02 \x01(\t\x12\x12\n\nrequest_no\x18\x03 \x01(\t\x12\x13\n\x06status\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x1b\n\x13success_face_micros\x18\x05 \x01(\x03\x12\x13\n\x0b\x64\x65livery_id\x18\x06 \x01(\x03\x42\t\n\x07_status\"{\n\rRefundChanged\x12\x11\n\trefund_id\x18\x01 \x01(\x03\x12\x10\n\x08order_id\x18\x02 \x01(\x03\x12\x12\n\nchannel_no\x18\x03 \x01(\t\x12\x11\n\trefund_no\x18\x04 \x01(\t\x12\x13\n\x06status\x18\x05 \x01(\x05H\x00\x88\x01\x01\x42\t\n\x07_status\"/\n\x10\x43\x61talogueChanged\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\n\n\x02\x62y\x18\x02 \x01(\t\"h\n\x0f\x45ndpointChanged\x12\x13\n\x0b\x65ndpoint_no\x18\x01 \x01(\t\x12\x12\n\nchannel_no\x18\x02 \x01(\t\x12\r\n\x05level\x18\x03 \x01(\x05\x12\r\n\x05\x66\x61ils\x18\x04 \x01(\x05\x12\x0e\n\x06reason\x18\x05 \x01(\t\"V\n\x0bWorkDecided\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x10\n\x08\x64\x65\x63ision\x18\x03 \x01(\t\x12\n\n\x02\x62y\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,13 +32,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoudan.order.v1.events_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ORDERCHANGED']._serialized_start=52
-  _globals['_ORDERCHANGED']._serialized_end=190
-  _globals['_REFUNDCHANGED']._serialized_start=192
-  _globals['_REFUNDCHANGED']._serialized_end=299
-  _globals['_CATALOGUECHANGED']._serialized_start=301
-  _globals['_CATALOGUECHANGED']._serialized_end=348
-  _globals['_ENDPOINTCHANGED']._serialized_start=350
-  _globals['_ENDPOINTCHANGED']._serialized_end=454
-  _globals['_WORKDECIDED']._serialized_start=456
-  _globals['_WORKDECIDED']._serialized_end=542
+  _globals['_ORDERCHANGED']._serialized_end=206
+  _globals['_REFUNDCHANGED']._serialized_start=208
+  _globals['_REFUNDCHANGED']._serialized_end=331
+  _globals['_CATALOGUECHANGED']._serialized_start=333
+  _globals['_CATALOGUECHANGED']._serialized_end=380
+  _globals['_ENDPOINTCHANGED']._serialized_start=382
+  _globals['_ENDPOINTCHANGED']._serialized_end=486
+  _globals['_WORKDECIDED']._serialized_start=488
+  _globals['_WORKDECIDED']._serialized_end=574
 # @@protoc_insertion_point(module_scope)

@@ -48,15 +48,17 @@ class OrderChanged(_message.Message):
         order_id: _builtins.int = ...,
         channel_no: _builtins.str = ...,
         request_no: _builtins.str = ...,
-        status: _builtins.int = ...,
+        status: _builtins.int | None = ...,
         success_face_micros: _builtins.int = ...,
         delivery_id: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "delivery_id", b"delivery_id", "order_id", b"order_id", "request_no", b"request_no", "status", b"status", "success_face_micros", b"success_face_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "channel_no", b"channel_no", "delivery_id", b"delivery_id", "order_id", b"order_id", "request_no", b"request_no", "status", b"status", "success_face_micros", b"success_face_micros"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
+    _WhichOneofArgType__status: _TypeAlias = _typing.Literal["_status", b"_status"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__status) -> _WhichOneofReturnType__status | None: ...
 
 Global___OrderChanged: _TypeAlias = OrderChanged  # noqa: Y015
 
@@ -88,13 +90,15 @@ class RefundChanged(_message.Message):
         order_id: _builtins.int = ...,
         channel_no: _builtins.str = ...,
         refund_no: _builtins.str = ...,
-        status: _builtins.int = ...,
+        status: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "order_id", b"order_id", "refund_id", b"refund_id", "refund_no", b"refund_no", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "channel_no", b"channel_no", "order_id", b"order_id", "refund_id", b"refund_id", "refund_no", b"refund_no", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
+    _WhichOneofArgType__status: _TypeAlias = _typing.Literal["_status", b"_status"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__status) -> _WhichOneofReturnType__status | None: ...
 
 Global___RefundChanged: _TypeAlias = RefundChanged  # noqa: Y015
 

@@ -255,15 +255,17 @@ class OrderState(_message.Message):
         order_id: _builtins.int = ...,
         channel_no: _builtins.str = ...,
         request_no: _builtins.str = ...,
-        status: Global___OrderStatus.ValueType = ...,
+        status: Global___OrderStatus.ValueType | None = ...,
         fail_code: _builtins.str = ...,
         fail_msg: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "fail_code", b"fail_code", "fail_msg", b"fail_msg", "order_id", b"order_id", "request_no", b"request_no", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "channel_no", b"channel_no", "fail_code", b"fail_code", "fail_msg", b"fail_msg", "order_id", b"order_id", "request_no", b"request_no", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
+    _WhichOneofArgType__status: _TypeAlias = _typing.Literal["_status", b"_status"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__status) -> _WhichOneofReturnType__status | None: ...
 
 Global___OrderState: _TypeAlias = OrderState  # noqa: Y015
 
@@ -776,10 +778,10 @@ class Order(_message.Message):
         commission_amount_micros: _builtins.int = ...,
         service_amount_micros: _builtins.int = ...,
         fee_amount_micros: _builtins.int = ...,
-        payment_status: _builtins.int = ...,
-        delivery_bind_status: _builtins.int = ...,
-        refund_status: _builtins.int = ...,
-        notify_status: _builtins.int = ...,
+        payment_status: _builtins.int | None = ...,
+        delivery_bind_status: _builtins.int | None = ...,
+        refund_status: _builtins.int | None = ...,
+        notify_status: _builtins.int | None = ...,
         bind_face_micros: _builtins.int = ...,
         success_face_micros: _builtins.int = ...,
         profit_micros: _builtins.int = ...,
@@ -792,11 +794,26 @@ class Order(_message.Message):
         notifies: _abc.Iterable[Global___Notify] | None = ...,
         archived: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "overtime", b"overtime", "request", b"request", "state", b"state"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_delivery_bind_status", b"_delivery_bind_status", "_notify_status", b"_notify_status", "_payment_status", b"_payment_status", "_refund_status", b"_refund_status", "create_time", b"create_time", "delivery_bind_status", b"delivery_bind_status", "notify_status", b"notify_status", "overtime", b"overtime", "payment_status", b"payment_status", "refund_status", b"refund_status", "request", b"request", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "bind_face_micros", b"bind_face_micros", "commission_amount_micros", b"commission_amount_micros", "create_time", b"create_time", "deliveries", b"deliveries", "delivery_bind_status", b"delivery_bind_status", "down_product_id", b"down_product_id", "fee_amount_micros", b"fee_amount_micros", "notifies", b"notifies", "notify_status", b"notify_status", "overtime", b"overtime", "parked_reason", b"parked_reason", "payment_status", b"payment_status", "profit_micros", b"profit_micros", "refund_status", b"refund_status", "refunds", b"refunds", "request", b"request", "sell_amount_micros", b"sell_amount_micros", "service_amount_micros", b"service_amount_micros", "state", b"state", "success_face_micros", b"success_face_micros", "total_face_micros", b"total_face_micros", "up_paid", b"up_paid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delivery_bind_status", b"_delivery_bind_status", "_notify_status", b"_notify_status", "_payment_status", b"_payment_status", "_refund_status", b"_refund_status", "archived", b"archived", "bind_face_micros", b"bind_face_micros", "commission_amount_micros", b"commission_amount_micros", "create_time", b"create_time", "deliveries", b"deliveries", "delivery_bind_status", b"delivery_bind_status", "down_product_id", b"down_product_id", "fee_amount_micros", b"fee_amount_micros", "notifies", b"notifies", "notify_status", b"notify_status", "overtime", b"overtime", "parked_reason", b"parked_reason", "payment_status", b"payment_status", "profit_micros", b"profit_micros", "refund_status", b"refund_status", "refunds", b"refunds", "request", b"request", "sell_amount_micros", b"sell_amount_micros", "service_amount_micros", b"service_amount_micros", "state", b"state", "success_face_micros", b"success_face_micros", "total_face_micros", b"total_face_micros", "up_paid", b"up_paid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__delivery_bind_status: _TypeAlias = _typing.Literal["delivery_bind_status"]  # noqa: Y015
+    _WhichOneofArgType__delivery_bind_status: _TypeAlias = _typing.Literal["_delivery_bind_status", b"_delivery_bind_status"]  # noqa: Y015
+    _WhichOneofReturnType__notify_status: _TypeAlias = _typing.Literal["notify_status"]  # noqa: Y015
+    _WhichOneofArgType__notify_status: _TypeAlias = _typing.Literal["_notify_status", b"_notify_status"]  # noqa: Y015
+    _WhichOneofReturnType__payment_status: _TypeAlias = _typing.Literal["payment_status"]  # noqa: Y015
+    _WhichOneofArgType__payment_status: _TypeAlias = _typing.Literal["_payment_status", b"_payment_status"]  # noqa: Y015
+    _WhichOneofReturnType__refund_status: _TypeAlias = _typing.Literal["refund_status"]  # noqa: Y015
+    _WhichOneofArgType__refund_status: _TypeAlias = _typing.Literal["_refund_status", b"_refund_status"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__delivery_bind_status) -> _WhichOneofReturnType__delivery_bind_status | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__notify_status) -> _WhichOneofReturnType__notify_status | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__payment_status) -> _WhichOneofReturnType__payment_status | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__refund_status) -> _WhichOneofReturnType__refund_status | None: ...
 
 Global___Order: _TypeAlias = Order  # noqa: Y015
 
@@ -867,8 +884,8 @@ class OrderDelivery(_message.Message):
         up_channel_no: _builtins.str = ...,
         up_product_id: _builtins.int = ...,
         up_delivery_no: _builtins.str = ...,
-        delivery_status: _builtins.int = ...,
-        up_payment_status: _builtins.int = ...,
+        delivery_status: _builtins.int | None = ...,
+        up_payment_status: _builtins.int | None = ...,
         face_micros: _builtins.int = ...,
         num: _builtins.int = ...,
         cost_amount_micros: _builtins.int = ...,
@@ -880,11 +897,18 @@ class OrderDelivery(_message.Message):
         return_msg: _builtins.str = ...,
         carrier_serial_no: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_delivery_status", b"_delivery_status", "_up_payment_status", b"_up_payment_status", "create_time", b"create_time", "delivery_status", b"delivery_status", "end_time", b"end_time", "start_time", b"start_time", "up_payment_status", b"up_payment_status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["carrier_serial_no", b"carrier_serial_no", "cost_amount_micros", b"cost_amount_micros", "create_time", b"create_time", "delivery_id", b"delivery_id", "delivery_status", b"delivery_status", "end_time", b"end_time", "face_micros", b"face_micros", "num", b"num", "return_msg", b"return_msg", "start_time", b"start_time", "up_channel_no", b"up_channel_no", "up_commission_amount_micros", b"up_commission_amount_micros", "up_delivery_no", b"up_delivery_no", "up_payment_status", b"up_payment_status", "up_product_id", b"up_product_id", "up_service_amount_micros", b"up_service_amount_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delivery_status", b"_delivery_status", "_up_payment_status", b"_up_payment_status", "carrier_serial_no", b"carrier_serial_no", "cost_amount_micros", b"cost_amount_micros", "create_time", b"create_time", "delivery_id", b"delivery_id", "delivery_status", b"delivery_status", "end_time", b"end_time", "face_micros", b"face_micros", "num", b"num", "return_msg", b"return_msg", "start_time", b"start_time", "up_channel_no", b"up_channel_no", "up_commission_amount_micros", b"up_commission_amount_micros", "up_delivery_no", b"up_delivery_no", "up_payment_status", b"up_payment_status", "up_product_id", b"up_product_id", "up_service_amount_micros", b"up_service_amount_micros"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__delivery_status: _TypeAlias = _typing.Literal["delivery_status"]  # noqa: Y015
+    _WhichOneofArgType__delivery_status: _TypeAlias = _typing.Literal["_delivery_status", b"_delivery_status"]  # noqa: Y015
+    _WhichOneofReturnType__up_payment_status: _TypeAlias = _typing.Literal["up_payment_status"]  # noqa: Y015
+    _WhichOneofArgType__up_payment_status: _TypeAlias = _typing.Literal["_up_payment_status", b"_up_payment_status"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__delivery_status) -> _WhichOneofReturnType__delivery_status | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__up_payment_status) -> _WhichOneofReturnType__up_payment_status | None: ...
 
 Global___OrderDelivery: _TypeAlias = OrderDelivery  # noqa: Y015
 
@@ -932,7 +956,7 @@ class Notify(_message.Message):
         notify_id: _builtins.int = ...,
         refund_id: _builtins.int = ...,
         notify_type: _builtins.int = ...,
-        notify_status: _builtins.int = ...,
+        notify_status: _builtins.int | None = ...,
         notify_count: _builtins.int = ...,
         max_count: _builtins.int = ...,
         notify_url: _builtins.str = ...,
@@ -940,11 +964,13 @@ class Notify(_message.Message):
         http_status: _builtins.int = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_notify_status", b"_notify_status", "end_time", b"end_time", "notify_status", b"notify_status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "http_status", b"http_status", "max_count", b"max_count", "notify_count", b"notify_count", "notify_id", b"notify_id", "notify_msg", b"notify_msg", "notify_status", b"notify_status", "notify_type", b"notify_type", "notify_url", b"notify_url", "refund_id", b"refund_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_notify_status", b"_notify_status", "end_time", b"end_time", "http_status", b"http_status", "max_count", b"max_count", "notify_count", b"notify_count", "notify_id", b"notify_id", "notify_msg", b"notify_msg", "notify_status", b"notify_status", "notify_type", b"notify_type", "notify_url", b"notify_url", "refund_id", b"refund_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__notify_status: _TypeAlias = _typing.Literal["notify_status"]  # noqa: Y015
+    _WhichOneofArgType__notify_status: _TypeAlias = _typing.Literal["_notify_status", b"_notify_status"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__notify_status) -> _WhichOneofReturnType__notify_status | None: ...
 
 Global___Notify: _TypeAlias = Notify  # noqa: Y015
 
@@ -1201,18 +1227,33 @@ class Refund(_message.Message):
         refund_id: _builtins.int = ...,
         order_id: _builtins.int = ...,
         request: Global___NewRefund | None = ...,
-        status: Global___RefundStatus.ValueType = ...,
-        up_return_status: _builtins.int = ...,
-        down_refund_status: _builtins.int = ...,
-        refund_notify_status: _builtins.int = ...,
+        status: Global___RefundStatus.ValueType | None = ...,
+        up_return_status: _builtins.int | None = ...,
+        down_refund_status: _builtins.int | None = ...,
+        refund_notify_status: _builtins.int | None = ...,
         refund_sell_amount_micros: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "request", b"request"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_down_refund_status", b"_down_refund_status", "_refund_notify_status", b"_refund_notify_status", "_status", b"_status", "_up_return_status", b"_up_return_status", "create_time", b"create_time", "down_refund_status", b"down_refund_status", "refund_notify_status", b"refund_notify_status", "request", b"request", "status", b"status", "up_return_status", b"up_return_status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "down_refund_status", b"down_refund_status", "order_id", b"order_id", "refund_id", b"refund_id", "refund_notify_status", b"refund_notify_status", "refund_sell_amount_micros", b"refund_sell_amount_micros", "request", b"request", "status", b"status", "up_return_status", b"up_return_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_down_refund_status", b"_down_refund_status", "_refund_notify_status", b"_refund_notify_status", "_status", b"_status", "_up_return_status", b"_up_return_status", "create_time", b"create_time", "down_refund_status", b"down_refund_status", "order_id", b"order_id", "refund_id", b"refund_id", "refund_notify_status", b"refund_notify_status", "refund_sell_amount_micros", b"refund_sell_amount_micros", "request", b"request", "status", b"status", "up_return_status", b"up_return_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__down_refund_status: _TypeAlias = _typing.Literal["down_refund_status"]  # noqa: Y015
+    _WhichOneofArgType__down_refund_status: _TypeAlias = _typing.Literal["_down_refund_status", b"_down_refund_status"]  # noqa: Y015
+    _WhichOneofReturnType__refund_notify_status: _TypeAlias = _typing.Literal["refund_notify_status"]  # noqa: Y015
+    _WhichOneofArgType__refund_notify_status: _TypeAlias = _typing.Literal["_refund_notify_status", b"_refund_notify_status"]  # noqa: Y015
+    _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
+    _WhichOneofArgType__status: _TypeAlias = _typing.Literal["_status", b"_status"]  # noqa: Y015
+    _WhichOneofReturnType__up_return_status: _TypeAlias = _typing.Literal["up_return_status"]  # noqa: Y015
+    _WhichOneofArgType__up_return_status: _TypeAlias = _typing.Literal["_up_return_status", b"_up_return_status"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__down_refund_status) -> _WhichOneofReturnType__down_refund_status | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__refund_notify_status) -> _WhichOneofReturnType__refund_notify_status | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__status) -> _WhichOneofReturnType__status | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__up_return_status) -> _WhichOneofReturnType__up_return_status | None: ...
 
 Global___Refund: _TypeAlias = Refund  # noqa: Y015
 
