@@ -218,6 +218,7 @@ def settings(language: str, folder: Path, out: Path) -> dict[str, Any]:
             "use_directory_urls": True,
             "nav": [{row[place]: [f"{page}.md" for page in row[2]]} for row in NAV],
             "extra_css": ["files/site.css"],
+            "extra_javascript": ["files/keys.js"],
             "theme": {
                 "language": language,
                 "font": False,
@@ -300,7 +301,8 @@ def _written(folder: Path, pages: Mapping[str, str]) -> None:
         (folder / name).write_text(text, "utf-8")
     for kind in (signing_clients.FOLDER, signing_clients.NOTIFY):
         shutil.copytree(kind, folder / "files" / kind.name)
-    shutil.copy(SITE / "site.css", folder / "files/site.css")
+    for name in ("site.css", "keys.js"):
+        shutil.copy(SITE / name, folder / "files" / name)
 
 
 def _rendered(program: str, home: Path, language: str) -> None:

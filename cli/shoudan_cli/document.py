@@ -65,6 +65,9 @@ AuthMode = Annotated[Literal["", "md5", "hmac", "hmac2"], BeforeValidator(_unsig
 ServiceClass = Literal[10, 20, 21, 30]
 LossRule = Literal["allow", "park", "refuse"]
 PriceRule = Literal["ignore", "accept", "ask"]
+Event = Literal[
+    "order.ended", "refund.ended", "cards.issued", "balance.alert", "bill.ready", "shelf.changed"
+]
 RoutePolicy = Literal["cheapest", "weighted", "outcome"]
 RiskClass = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^\S+$")]
 
@@ -388,9 +391,7 @@ class NotifyEndpoint(Row):
     endpoint_no: Short
     channel_no: Short
     url: str
-    events: list[
-        Literal["order.ended", "refund.ended", "cards.issued", "balance.alert", "bill.ready"]
-    ] = []
+    events: list[Event] = []
     body_version: Literal[0, 1] = 0
     enabled: bool = True
 

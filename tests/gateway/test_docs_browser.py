@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from shoudan_gateway import docs_site
+from tests.console import axe
 from tests.console.chromium import chromium
 from tests.console.test_browser import BEYOND, CONTRAST, WIDER
 from tools import partner_site
@@ -64,6 +65,10 @@ async def test_no_page_is_too_wide_or_hard_to_read(
             await window.open(path)  # as a phone does
             if await window.run(WIDER):
                 lacking[f"{path}: wider than 360"] = await window.run(BEYOND)
+            if found := await axe.grave(window):
+                lacking[f"{path}: axe"] = found
+        await window.run("document.body.append(document.createElement('img'))")
+        assert any("image-alt" in one for one in await axe.grave(window)), "what lacks it is found"
     assert lacking == {}
     # The theme looks for a list of pages, which this site says in llms.txt.
     assert [one for one in window.wrong if "/sitemap.xml" not in one] == []

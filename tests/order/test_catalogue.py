@@ -84,7 +84,9 @@ async def test_a_new_channel_gets_the_newest_version_and_keeps_its_own(
     await harness.apply(down_channels=[row("new", channel_name="renamed")])
     assert await version_of("new") == "0"
     async with harness.process.app.db.begin() as db:  # of before there were versions
-        await db.execute(text("UPDATE oms_down_channel SET api_version = '' WHERE channel_no = 'old'"))
+        await db.execute(
+            text("UPDATE oms_down_channel SET api_version = '' WHERE channel_no = 'old'")
+        )
     await harness.apply(down_channels=[row("old", channel_name="renamed")])
     assert await version_of("old") == ""
 

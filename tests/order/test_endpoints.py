@@ -27,7 +27,7 @@ from shoudan_order import endpoint_commands, endpoint_health, endpoint_notices
 from shoudan_order.endpoint_health import Result, Threshold
 from shoudan_order.endpoint_states import EndpointState
 from shoudan_order.store.endpoints import Health
-from tests.order.harness import LOOPBACK, Inbox, OrderHarness, running
+from tests.order.harness import LOOPBACK, Inbox, OrderHarness, down_product, running
 from tests.order.test_refunds import MANDATORY, ask, delivered
 from tests.poll import eventually
 
@@ -224,6 +224,29 @@ async def test_an_endpoint_has_a_secret_of_its_own(
     )
     await desk.stub.TestEndpoint(pb.TestEndpointRequest(channel_no="test", endpoint_no="e1"))
     Webhook(own).verify(inbox.bodies[0], dict(inbox.headers[0]))
+
+
+async def test_changes_of_shelves_are_an_event(desk: Desk, inbox: Inbox) -> None:
+    await desk.put("e1", events=["shelf.changed"])
+    await desk.put("e2", events=["order.ended"])
+    changed = await desk.harness.apply(down_products=[down_product(sell_discount_ppm=910_000)])
+    again = await desk.harness.apply(down_products=[down_product(sell_discount_ppm=910_000)])
+    assert again.version == changed.version
+
+    async def arrived() -> bool:
+        return len(inbox.told) == 1
+
+    await eventually(arrived, 30)
+    said = {"event": "shelf_changed", "channel_no": "test", "version": str(changed.version)}
+    assert inbox.told == [said | {"count": 1, "product_ids": ["300"]}]
+    Webhook(SECRET).verify(inbox.bodies[0], dict(inbox.headers[0]))
+
+    async def no_task_left() -> bool:
+        return not await desk.harness.sql("SELECT 1 FROM task WHERE name = 'endpoint.notify'")
+
+    await eventually(no_task_left, 30)
+    rows = await desk.harness.sql("SELECT endpoint_no, event FROM oms_endpoint_notify")
+    assert [tuple(row) for row in rows] == [("e1", "shelf.changed")]
 
 
 async def test_bills_and_balances_reach_endpoints_once(desk: Desk, inbox: Inbox) -> None:

@@ -5,7 +5,7 @@ A channel without endpoints costs a look into the catalogue in memory and nothin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from shoudan_order.store.refunds import Refund
 from shoudan_order.store.rows import Order
 
 DELIVERED: Final = frozenset({OrderStatus.SUCCEEDED, OrderStatus.PARTIAL})
+PRODUCTS_MAX: Final = 100  # that a notify of shelves names
 # By the word in a notice's body, the event it is for endpoints.
 OF_NOTICES: Final = {
     "balance_low": endpoints.BALANCE_ALERT,
@@ -55,6 +56,24 @@ def owe_refund(context: Context, work: UnitOfWork, refund: Refund) -> None:
     facts = refund_facts(refund, status, words=_words(context, refund.down_channel_no))
     key = f"refund_{refund.refund_id}_{facts['status']}"
     owe(context, work, (endpoints.REFUND_ENDED, key), facts, refund.order_id)
+
+
+def owe_shelves(
+    context: Context, work: UnitOfWork, version: int, changed: Mapping[str, Sequence[int]]
+) -> None:
+    """Owe the endpoints of each channel that a version changed what it sees of these products.
+
+    It names them and shows none of them: what they are by then is asked for, so nothing is lost with a notify.
+    """
+    for channel_no, product_ids in changed.items():
+        facts = {
+            "event": "shelf_changed",
+            "channel_no": channel_no,
+            "version": str(version),
+            "count": len(product_ids),
+            "product_ids": [str(one) for one in product_ids[:PRODUCTS_MAX]],
+        }
+        owe(context, work, (endpoints.SHELF_CHANGED, f"shelf_{channel_no}_{version}"), facts)
 
 
 def owe(

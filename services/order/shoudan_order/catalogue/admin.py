@@ -36,6 +36,7 @@ from shoudan_order.catalogue.model import (
 )
 from shoudan_order.config import OrderSettings
 from shoudan_order.context import Context
+from shoudan_order.endpoint_events import owe_shelves
 from shoudan_order.delivery_client import VOUCHER
 from shoudan_order.refusals import CatalogueInvalid
 from shoudan_order.states import LossRule, YesNo, yes_no
@@ -242,8 +243,7 @@ async def write(
 ) -> tuple[list[Change], int]:
     """Upsert the given rows inside a transaction of the caller's; the changes and the new version.
 
-    Row by row, so that a unique key is taken while its other holder still has it. Refuses:
-    CatalogueInvalid.
+    Row by row: a unique key is taken while its other holder still has it. Refuses CatalogueInvalid.
     """
     _refuse_demo_secrets(context.settings, given)
     # The version is the writers' lock: what was read before it may be another writer's past.
@@ -258,7 +258,7 @@ async def write(
     for kind, rows in changed.items():
         await store.write_kind(work.db, kind, [to_columns(row) for row in rows])
     keys = {kind: [getattr(row, TYPES[kind][1]) for row in rows] for kind, rows in changed.items()}
-    await shelves.note(work, version, now, after, keys)
+    owe_shelves(context, work, version, await shelves.note(work, version, now, after, keys))
     await store.record(
         work.db,
         store.Operation(

@@ -15,8 +15,16 @@ REFUND_ENDED: Final = "refund.ended"
 CARDS_ISSUED: Final = "cards.issued"
 BALANCE_ALERT: Final = "balance.alert"
 BILL_READY: Final = "bill.ready"
+SHELF_CHANGED: Final = "shelf.changed"
 TEST: Final = "test"  # sent when asked for, whatever an endpoint wants
-EVENTS: Final = (ORDER_ENDED, REFUND_ENDED, CARDS_ISSUED, BALANCE_ALERT, BILL_READY)
+EVENTS: Final = (
+    ORDER_ENDED,
+    REFUND_ENDED,
+    CARDS_ISSUED,
+    BALANCE_ALERT,
+    BILL_READY,
+    SHELF_CHANGED,
+)
 DOCUMENTED, ENVELOPE = 0, 1
 BODY_VERSIONS: Final = (DOCUMENTED, ENVELOPE)
 CHANNEL_MAX: Final = 10  # enabled ones of a channel: each is sent what happens to every order

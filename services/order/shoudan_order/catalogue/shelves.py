@@ -176,9 +176,10 @@ async def note(
     before: Catalogue,
     after: Catalogue,
     keys: Mapping[str, Collection[Any]],
-) -> None:
+) -> dict[str, list[int]]:
     """Note which products a version changed in the eyes of which channel, inside the version's transaction.
 
+    Gives them by channel.
     Where a process of the release before wrote a version in between, all of them count as changed.
     """
     await catalogue_store.note_changes(
@@ -203,6 +204,7 @@ async def note(
         if channel.auth_mode.lower() == goofish.SCHEME:
             await goods_store.begin_again(work.db, channel_no, product_ids)
             work.tasks.add(kinds.GOODS, kinds.GoodsStep(channel_no, version), order_no=channel_no)
+    return found
 
 
 def changed(

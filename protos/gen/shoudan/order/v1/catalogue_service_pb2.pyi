@@ -343,7 +343,7 @@ class NotifyEndpoint(_message.Message):
     """Nothing is owed to one that is not."""
     @_builtins.property
     def events(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What of: order.ended, refund.ended, cards.issued, balance.alert, bill.ready; empty for all."""
+        """What of: order.ended, refund.ended, cards.issued, balance.alert, bill.ready, shelf.changed; empty for all."""
 
     def __init__(
         self,
