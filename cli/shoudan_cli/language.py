@@ -63,6 +63,7 @@ _CHINESE: Final[tuple[tuple[str, str], ...]] = (
     ("  system  ", "  系统    "),
     ("  next:  ", "  下一步："),
     ("  logs   ", "  日志   "),
+    ("  docs   ", "  文档   "),
     ("  notify ", "  通知 "),
     ("   API ", "   接口文档 "),
 )

@@ -24,6 +24,13 @@ EXAMPLE: Final = (
     "/order/request?channel_no=test&request_no=test1200001&line_id=1&carrier_no=ZSH&invoice_type=1"
     "&num=1&face=200&amount=198&notify_url=http://xxx.com/recv&rechage_account=100011000000000"
 )
+# An order of each channel of the demonstration, as a person may type it.
+TRIED: Final = {
+    "test": "line_id=1&carrier_no=ZSH&invoice_type=1&num=1&face=200&amount=198"
+    "&rechage_account=100011000000000",
+    "ycdown": "line_id=1&carrier_no=ZSH&province_no=CQ&invoice_type=1&num=1&face=200&amount=180"
+    "&rechage_account=100011000000000",
+}
 POLL_S: Final = 0.02
 WAIT_S: Final = 30.0
 NOTIFIED, UP_PAID = 0, True
@@ -50,6 +57,12 @@ def example(request_no: str, notify_url: str) -> str:
     values["request_no"] = request_no
     values["notify_url"] = notify_url
     return f"{path}?{urlencode(values, safe=':/')}"
+
+
+def commands(gateway_url: str) -> dict[str, str]:
+    """By channel, a command that places an order of it; its number is new each time it is run."""
+    place = f"{gateway_url}/order/request?request_no=t$(date +%s%N)"
+    return {one: f'curl -sS "{place}&channel_no={one}&{rest}"' for one, rest in TRIED.items()}
 
 
 async def watch(

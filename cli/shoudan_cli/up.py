@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from shoudan_cli import life
 from shoudan_cli.clients import Failed, console, run
 from shoudan_cli.language import Lang, chosen, said
 from shoudan_cli.system import PortTaken, Stage, System, log_to_stderr
@@ -102,6 +103,9 @@ class Voice:
             return
         self._line(f"✔ ready     {system.gateway_url}", f"{seconds:.1f} s")
         self._line(f"  partners channel_no=test and ycdown   API {system.gateway_url}/openapi.json")
+        for channel, command in life.commands(system.gateway_url).items():
+            self._line(f"  {channel:<8} {command}")
+        self._line(f"  docs     {system.gateway_url}/docs/  ·  {system.gateway_url}/docs/en/")
         self._line(
             f"  console  {system.console_url}/   operators work here; log in as `shoudan login` does"
         )

@@ -15,7 +15,7 @@ GRAVE: Final = ("serious", "critical")
 _RUN: Final = f"""axe.run(document, {json.dumps({"runOnly": RULES, "resultTypes": ["violations"]})})
   .then(found => found.violations
     .filter(one => {json.dumps(GRAVE)}.includes(one.impact))
-    .map(one => `${{one.impact}} ${{one.id}} (${{one.nodes.length}}): ${{one.nodes[0].html.slice(0, 120)}}`))"""
+    .map(one => `${{one.impact}} ${{one.id}}: ${{one.nodes[0].html.slice(0, 90)}}`))"""
 
 
 async def grave(window: Window) -> list[str]:

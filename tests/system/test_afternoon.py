@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import sys
 from pathlib import Path
 
+import aiohttp
 import pytest
 
-from shoudan_cli.system import System
+from shoudan_cli import life
+from shoudan_cli.document import load
+from shoudan_cli.system import System, demo_catalogue
 from shoudan_cli.up import noted
 from shoudan_gateway import docs_site
 from tests.command import shoudan
@@ -77,6 +81,31 @@ async def test_orders_are_triggered_and_the_list_sees_what_was_called(
             return verified and "an order was queried" in done
 
         await eventually(seen, 30, every_s=1)
+
+
+async def test_the_printed_example_of_each_channel_works(spare_system: System) -> None:
+    """What `shoudan up` prints, run by a shell as it stands there."""
+    printed = life.commands(spare_system.gateway_url)
+    sold = {
+        one.channel_no
+        for one in load(demo_catalogue(), {"SHOUDAN_SANDBOX_URL": ""}).down_channels
+        if one.enabled
+    }
+    assert set(printed) == sold
+    for channel, command in printed.items():
+        done = await asyncio.create_subprocess_exec(
+            "bash", "-c", command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        said, _ = await asyncio.wait_for(done.communicate(), RUN_S)
+        body = json.loads(said)
+        assert (done.returncode, body["status"], body["channel_no"]) == (0, 30, channel), said
+        query = f"/order/query?channel_no={channel}&request_no={body['request_no']}"
+
+        async def succeeded(url: str = spare_system.gateway_url + query) -> bool:
+            async with aiohttp.ClientSession() as http, http.get(url) as answer:
+                return (await answer.json())["status"] == 0
+
+        await eventually(succeeded, 30)
 
 
 def test_both_pages_print_the_same_commands() -> None:

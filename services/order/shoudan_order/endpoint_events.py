@@ -63,7 +63,7 @@ def owe_shelves(
 ) -> None:
     """Owe the endpoints of each channel that a version changed what it sees of these products.
 
-    It names them and shows none of them: what they are by then is asked for, so nothing is lost with a notify.
+    It names them and shows none of them: what they are by then is asked for, so a lost one loses nothing.
     """
     for channel_no, product_ids in changed.items():
         facts = {

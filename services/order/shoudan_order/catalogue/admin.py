@@ -36,8 +36,8 @@ from shoudan_order.catalogue.model import (
 )
 from shoudan_order.config import OrderSettings
 from shoudan_order.context import Context
-from shoudan_order.endpoint_events import owe_shelves
 from shoudan_order.delivery_client import VOUCHER
+from shoudan_order.endpoint_events import owe_shelves
 from shoudan_order.refusals import CatalogueInvalid
 from shoudan_order.states import LossRule, YesNo, yes_no
 from shoudan_order.store import catalogue as store
