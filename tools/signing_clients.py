@@ -27,6 +27,8 @@ CLIENTS: Final = {
     "Go": ("go", ".go"),
     "C#": ("mcs", ".cs"),
 }
+# What each says of itself; Go's takes no dashes, and mcs is run by mono.
+ASKED: Final = {"Go": ("go", "version"), "C#": ("mono", "--version")}
 CAPITAL: Final = frozenset({".java", ".cs"})  # a file is called as its class
 RUN_S: Final = 120
 
@@ -109,6 +111,12 @@ def run(command: list[str], given: str) -> str:
     return done.stdout
 
 
+def version_of(language: str) -> str:
+    """The first line of what a language's program says of itself."""
+    command = ASKED.get(language, (CLIENTS[language][0], "--version"))
+    return run(list(command), "").partition("\n")[0].strip()
+
+
 def outcomes() -> Iterator[tuple[str, str]]:
     """Of each language `agrees`, `not run`, or which vectors it answers otherwise."""
     asked = questions()
@@ -128,7 +136,8 @@ def outcomes() -> Iterator[tuple[str, str]]:
         elif wrong:
             yield language, f"DIFFERS: {'; '.join(wrong)}"
         else:
-            yield language, f"agrees on {sum(map(len, asked.values()))} vectors"
+            count = sum(map(len, asked.values()))
+            yield language, f"agrees on {count} vectors ({version_of(language)})"
 
 
 def main() -> int:

@@ -102,7 +102,7 @@ async def _trigger(
     _say(f"  notifies: {inbox}")
     if status == RUNNING:
         # Others may still deliver what one supplier could not: it ends at the order's timeout at the latest.
-        _say(f"  under way: query {number} later")
+        _say(f"  under way: query {number} later, or let time pass: shoudan clock advance 15m")
     elif status != wanted:
         raise Failed(f"status {status}, {wanted} was to be")
 
