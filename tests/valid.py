@@ -335,6 +335,10 @@ VALID: dict[str, Correct] = {
         ("LedgerService/Verify", "LedgerService/SealLedger", "PersonalService/WalkAccounts"),
         lambda m: setattr(m, "shard", 0),
     ),
+    "PaymentService/ListEndedPays": lambda m: (
+        setattr(m, "day", "2026-11-20"),
+        setattr(m, "page_token", ""),
+    ),
     "PaymentService/CreateMode": _mode,
     "PaymentService/UpdateMode": _terms,
     "PaymentService/CreatePays": lambda m: _pay(m.items[0]),

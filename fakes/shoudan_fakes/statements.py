@@ -1,4 +1,5 @@
-"""A supplier's statements (对账单), which err in every documented way at known rates, and the truth."""
+"""A supplier's or payment component's statements (对账单), which err in every documented way at known rates,
+and the truth."""
 
 from __future__ import annotations
 
@@ -100,9 +101,15 @@ class Month:
 class Supplier:
     """Makes statements of what was traded; the same ones for the same seed."""
 
+    names = ("发货", "退货")
+    gives = -1  # what it does to us when nothing is given back
+
     def __init__(self, seed: int, rates: Mapping[Error, int] = RATES) -> None:
         self._random, self._rates = Random(seed), rates
         self._month = Month()
+
+    def _signed(self, one: _Line | Traded) -> int:
+        return -self.gives * one.micros if one.gives_back else self.gives * one.micros
 
     def month(self, traded: Sequence[Traded], days: Sequence[date]) -> Month:
         """A statement for each day, also one without lines; what errs late into no day does not."""
@@ -149,7 +156,7 @@ class Supplier:
 
     def _wrong(self, error: Error, line: _Line, one: Traded, last: date) -> Iterator[_Line]:
         """The line as it errs; what moves nothing errs in no way that counts."""
-        cost = one.micros if one.gives_back else -one.micros
+        cost = self._signed(one)
         moved = 0 if one.failed else cost
         strange = f"X{self._random.randrange(10**12):012}"
         if error is Error.LATE:
@@ -164,7 +171,12 @@ class Supplier:
             self._note(error, one.number, one.their_no, -moved)
         elif error is Error.AMOUNT:
             more = CENT * self._random.randrange(1, 100)
-            self._note(error, one.number, one.their_no, more if one.gives_back else -more)
+            self._note(
+                error,
+                one.number,
+                one.their_no,
+                -self.gives * more if one.gives_back else self.gives * more,
+            )
             yield replace(line, micros=line.micros + more)
         else:
             again = error is Error.TWICE
@@ -177,28 +189,30 @@ class Supplier:
 
     def _file(self, day: date, lines: Sequence[_Line]) -> bytes:
         settle_no = f"J{day:%Y%m%d}"
-        rows = [_row(one, settle_no) for one in lines]
-        net = sum(_signed(one) for one in lines)
-        moved = sum(_signed(one) for one in lines if not one.failed)
+        rows = [self._row(one, settle_no) for one in lines]
+        net = sum(map(self._signed, lines))
+        moved = sum(self._signed(one) for one in lines if not one.failed)
         if rows:
             wrong = CENT if self._errs(Error.SETTLEMENT) else 0
-            total = -(abs(moved) + wrong)
+            total = self.gives * (abs(moved) + wrong)
             if wrong:
-                self._note(Error.SETTLEMENT, 0, settle_no, -wrong)
+                self._note(Error.SETTLEMENT, 0, settle_no, self.gives * wrong)
             at = f"{day} 23:59:59"
             rows.append(f",{settle_no},{settle_no},,,{micros_to_yuan(total)},{at},结算,成功")
             net += total
         foot = f"合计,{len(rows)},{micros_to_yuan(abs(net))}"
         return "\r\n".join([HEAD, *rows, foot, ""]).encode("utf-8-sig")
 
+    def _row(self, one: _Line, settle_no: str) -> str:
+        kind, state = self.names[one.gives_back], "失败" if one.failed else "成功"
+        amount, at = micros_to_yuan(one.micros), beijing(one.time)
+        face = micros_to_yuan(one.face_micros) if one.face_micros else ""
+        known = f"{one.our_no},{one.their_no},{settle_no},{one.account},{face}"
+        return f"{known},{amount},{at},{kind},{state}"
 
-def _row(one: _Line, settle_no: str) -> str:
-    kind, state = "退货" if one.gives_back else "发货", "失败" if one.failed else "成功"
-    amount, at = micros_to_yuan(one.micros), beijing(one.time)
-    face = micros_to_yuan(one.face_micros) if one.face_micros else ""
-    known = f"{one.our_no},{one.their_no},{settle_no},{one.account},{face}"
-    return f"{known},{amount},{at},{kind},{state}"
 
+class PayComponent(Supplier):
+    """The same of a payment component: what it took for us, and what it gave back."""
 
-def _signed(one: _Line) -> int:
-    return one.micros if one.gives_back else -one.micros
+    names = ("支付", "退款")
+    gives = 1

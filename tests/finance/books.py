@@ -27,6 +27,11 @@ TRADE = """INSERT INTO trade (day_no, number, kind, order_id, down_channel_no, u
     SELECT $1, n, k, 1, 'down', $2, 1, t, '', 'C', 1, a, 1, r, a, a, 0, 0, 0, e, s, c
     FROM unnest($3::bigint[], $4::smallint[], $5::text[], $6::bigint[], $7::smallint[], $8::timestamptz[],
         $9::text[], $10::text[]) AS given(n, k, t, a, r, e, s, c)"""
+PAY_TRADE = """INSERT INTO pay_trade (day_no, record_id, kind, number, pay_number, merchant, component,
+    client_no, third_no, mode_name, succeeded, amount_micros, moved_micros, end_time)
+    SELECT $1, n, k, n, n, 'm', $2, '', t, '微信', s, a, a * s, e
+    FROM unnest($3::bigint[], $4::smallint[], $5::text[], $6::bigint[], $7::smallint[], $8::timestamptz[])
+        AS given(n, k, t, a, s, e)"""
 TRADE_DAY = """INSERT INTO trade_day (day, status, trades, page_token, apart, what, create_time)
     VALUES ($1, 20, 0, '', 0, '', now()) ON CONFLICT DO NOTHING"""
 
@@ -65,6 +70,22 @@ class Books:
             [self.harness.context.accounts.hidden(one.account) for one in trades],
         )
         await self.harness.sql(TRADE_DAY, day)
+
+    async def paid(self, component: str, day: date, pays: Sequence[Traded]) -> None:
+        """What a payment component did on a day of which all is here: pays, and what it gave back."""
+        await self.harness.sql(
+            PAY_TRADE,
+            day_number(day),
+            component,
+            [one.number for one in pays],
+            [6 if one.gives_back else 5 for one in pays],
+            [one.their_no for one in pays],
+            [one.micros for one in pays],
+            [0 if one.failed else 1 for one in pays],
+            [one.end_time for one in pays],
+        )
+        await self.harness.sql(TRADE_DAY, day)
+        await self.harness.sql("UPDATE trade_day SET pays = $2 WHERE day = $1", day, len(pays))
 
     async def days_pass(self, first: date, last: date) -> None:
         """The days' trades are here, though there may be none."""

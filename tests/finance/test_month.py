@@ -17,8 +17,9 @@ from shoudan.finance.v1 import bill_service_pb2 as bill_pb
 from shoudan.finance.v1 import book_service_pb2 as book_pb
 from shoudan.finance.v1 import exception_service_pb2 as exception_pb
 from shoudan.finance.v1 import exception_service_pb2_grpc as exception_stubs
-from shoudan_fakes.statements import Error, Supplier
-from shoudan_finance.states import ExceptionKind, MatchRule
+from shoudan_fakes import statements
+from shoudan_fakes.statements import Error, PayComponent, Supplier
+from shoudan_finance.states import EntryKind, ExceptionKind, MatchRule
 from tests.finance.books import TODAY, Books, Difference, delivery, noon
 from tests.finance.harness import FinanceHarness
 from tests.finance.test_bills import published
@@ -118,6 +119,40 @@ async def test_a_month_of_a_supplier_that_errs_every_documented_way(month: Month
     await _bills_are_the_ledger(month, made)
 
 
+@pytest.mark.slow
+async def test_a_month_of_a_payment_component_that_errs_every_documented_way(month: Month) -> None:
+    """Against PayServer's own pays and refunds; nothing that a person corrected is a second movement."""
+    books, first = month.books, TODAY - timedelta(days=34)
+    days = [first + timedelta(days=at) for at in range(DAYS)]
+    paid = []
+    for at, day in enumerate(days):
+        own = [
+            delivery(
+                7_000_000_000_000_000 + 100 * at + one,
+                day,
+                (50 + one) * YUAN,
+                gives_back=one % 9 == 0,
+                failed=one % 7 == 0,
+                end_time=noon(day) + timedelta(minutes=17 * one - 693),
+            )
+            for one in range(84)
+        ]
+        await books.paid("wechat", day, own)
+        paid += own
+    corrected = "UPDATE pay_trade SET kind = kind + 2, record_id = record_id + 50 WHERE number = $1"
+    again = delivery(1, days[3])
+    await books.paid("wechat", days[3], [again])
+    await books.harness.sql(corrected, again.number)
+    said = PayComponent(11).month(paid, days)
+    for day in days:
+        await books.imported("wechat", said.files[day])
+    await books.quiet("wechat")
+    await _all_found(books, "wechat", said)
+    kinds = await books.harness.sql("SELECT DISTINCT kind FROM entry WHERE source = 'wechat'"
+        " AND book = 1 ORDER BY 1")  # fmt: skip
+    assert [row[0] for row in kinds] == [EntryKind.PAY, EntryKind.REFUND]
+
+
 async def _errs(books: Books) -> None:
     first = TODAY - timedelta(days=34)
     days = [first + timedelta(days=at) for at in range(DAYS)]
@@ -143,6 +178,17 @@ async def _errs(books: Books) -> None:
     for day in days:
         await books.imported("month", said.files[day])
     await books.quiet("month")
+    await _all_found(books, "month", said)
+    rules = dict(await books.harness.sql("SELECT rule, count(*) FROM entry WHERE source = 'month'"
+        " AND book = 1 GROUP BY rule"))  # fmt: skip
+    assert rules[int(MatchRule.ACCOUNT)] == said.numberless > 20
+    assert rules[int(MatchRule.OUR_NO)] > rules[int(MatchRule.THEIR_NO)] > 100
+    accounts = await books.harness.sql("SELECT account FROM entry WHERE source = 'month'")
+    assert not [row[0] for row in accounts if "138001" in row[0]]
+
+
+async def _all_found(books: Books, source: str, said: statements.Month) -> None:
+    """What was injected is found and classified, nothing else is, and nothing waits."""
     kinds = {
         Error.MISSING: (ExceptionKind.LONG, ExceptionKind.SHORT),
         Error.EXTRA: (ExceptionKind.LONG, ExceptionKind.SHORT),
@@ -157,16 +203,10 @@ async def _errs(books: Books) -> None:
     ]
     assert {one.error for one in said.injected} == set(kinds)
     assert said.late > 5
-    found = await books.open("month")
+    found = await books.open(source)
     assert found == sorted(wanted, key=lambda one: (one.kind, one.their_no, one.number))
-    statuses = await books.statuses("month")
+    statuses = await books.statuses(source)
     assert statuses.get(10, 0) == 0
-    rules = dict(await books.harness.sql("SELECT rule, count(*) FROM entry WHERE source = 'month'"
-        " AND book = 1 GROUP BY rule"))  # fmt: skip
-    assert rules[int(MatchRule.ACCOUNT)] == said.numberless > 20
-    assert rules[int(MatchRule.OUR_NO)] > rules[int(MatchRule.THEIR_NO)] > 100
-    accounts = await books.harness.sql("SELECT account FROM entry WHERE source = 'month'")
-    assert not [row[0] for row in accounts if "138001" in row[0]]
 
 
 async def _bills_are_the_ledger(month: Month, exceptions: int) -> None:

@@ -18,6 +18,7 @@ from shoudan_finance.states import DayStatus, TradeDayStatus
 from shoudan_finance.store import days
 from shoudan_finance.store import losses as losses_store
 from shoudan_finance.store import trades as trade_days
+from shoudan_finance.tax_rates import Rate, Rates
 from shoudan_order import pay_client as order_pay_client
 from tests.finance.harness import FinanceHarness
 from tests.finance.test_trade_books import DELIVERY, ORDER, REFUND, RETURN, refused
@@ -218,12 +219,40 @@ async def test_what_needs_an_invoice_is_listed_with_its_refunds(books: Books) ->
         (ORDER, 5_030, 100),
         (REFUND, 7_001, 40),
     ]
+    assert not any(one.HasField("rate_ppm") for one in found)
     said = await books.run("invoices", f"{books.days[1]}..{books.days[2]}")
     rows = list(csv.DictReader(said.output.splitlines()))
     assert [(row["number"], row["amount_yuan"], row["service_yuan"]) for row in rows] == [
         ("5020", "100", "1"),
         ("5030", "100", "1"),
         ("7001", "40", "0"),
+    ]
+
+
+async def test_what_is_invoiced_has_the_rates_of_its_line_on_the_day_of_the_order(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = books.days[2]
+    rates = Rates(
+        [
+            Rate(line=7, goods="0.13", service="0.06"),
+            Rate(line=7, goods="0.09", service="0.03", first_day=later),
+        ]
+    )
+    monkeypatch.setattr(books.harness.context.rates, "_known", rates._known)
+    said = await books.run("invoices", f"{books.days[1]}..{later}")
+    rows = list(csv.DictReader(said.output.splitlines()))
+    assert [(row["number"], row["rate"], row["service_rate"]) for row in rows] == [
+        ("5020", "0.13", "0.06"),
+        ("5030", "0.09", "0.03"),
+        ("7001", "0.09", "0.03"),
+    ]
+    sums = (await books.run("invoices", f"{books.days[1]}..{later}", "--sums")).output
+    assert sums.splitlines() == [
+        "amounts at 13%: 100 - 0 = 100 元",
+        "amounts at 9%: 100 - 40 = 60 元",
+        "service fees at 3%: 1 - 0 = 1 元",
+        "service fees at 6%: 1 - 0 = 1 元",
     ]
 
 

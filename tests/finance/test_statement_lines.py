@@ -160,6 +160,21 @@ def test_a_bill_of_wechat_is_read_as_it_comes() -> None:
     assert not wrong
 
 
+def test_refunds_of_a_wechat_bill_have_their_own_numbers_and_amount() -> None:
+    data = (
+        "\ufeff交易时间,商户订单号,微信订单号,交易状态,微信退款单号,商户退款单号,订单金额,申请退款金额\n"
+        "`2026-11-20 10:00:00,`p1,`420001,`SUCCESS,`,`,`10.00,`0.00\n"
+        "`2026-11-20 11:00:00,`p1,`420001,`REFUND,`500001,`r1,`10.00,`4.00\n"
+        "总交易单数,应结订单总金额\n`2,`6.00\n"
+    ).encode()
+    lines, wrong = read(data, OWN["wechat-trade"])
+    assert [(one.our_no, one.their_no, one.amount_micros) for one in lines] == [
+        ("p1", "420001", 10 * YUAN),
+        ("r1", "500001", -4 * YUAN),
+    ]
+    assert not wrong
+
+
 def workbook(*rows: list[Any]) -> bytes:
     book = openpyxl.Workbook()
     sheet: Any = book.active

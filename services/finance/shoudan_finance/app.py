@@ -23,6 +23,7 @@ from shoudan_finance import (
     periods,
     reconciling,
     statement_imports,
+    tax_rates,
     templates,
 )
 from shoudan_finance.accounts import Accounts
@@ -43,6 +44,7 @@ from shoudan_finance.rpc.statements import StatementServicer
 from shoudan_finance.rpc.trade import TradeServicer
 from shoudan_finance.tables import APPEND_ONLY, COPIED, METADATA
 from shoudan_finance.tasks import HANDLERS
+from shoudan_finance.tax_rates import RateWrong
 from shoudan_finance.templates import Template, TemplateWrong
 from shoudan_kit.config import ConfigError
 from shoudan_kit.db.schema import Schema
@@ -95,9 +97,13 @@ def _context(
         targets = alert_targets.load(settings.alert_targets)
     except TargetWrong as error:
         raise ConfigError("finance", [f"alert_targets: {error}"]) from None
+    try:
+        rates = tax_rates.load(settings.tax_rates)
+    except RateWrong as error:
+        raise ConfigError("finance", [f"tax_rates: {error}"]) from None
     accounts = Accounts(settings.account_key())
     senders = Senders(app.wall_clock)
-    return Context(app, pay, order, delivery, accounts, found, targets, senders, places)
+    return Context(app, pay, order, delivery, accounts, found, targets, senders, places, rates)
 
 
 def _templates(

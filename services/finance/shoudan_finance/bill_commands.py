@@ -21,7 +21,7 @@ from shoudan.finance.v1 import bill_service_pb2_grpc as stubs
 from shoudan_finance import bill_files, trade_bills
 from shoudan_finance.bill_files import BillInvalid, Manifest
 from shoudan_finance.bill_making import FUND
-from shoudan_finance.trade_bills import SUPPLY, TRADE, TradeManifest
+from shoudan_finance.trade_bills import MERCHANT, SUPPLY, TRADE, TradeManifest
 from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.rpc.command import run_command
 
@@ -74,7 +74,8 @@ def make(
         str,
         typer.Option(
             help="fund: movements of its accounts; trade: orders and refunds of a down channel;"
-            " supply: deliveries and returns of a supplier."
+            " supply: deliveries and returns of a supplier; merchant: pays and refunds of a merchant of"
+            " PayServer."
         ),
     ] = FUND,
     out: Folder = None,
@@ -82,8 +83,8 @@ def make(
 ) -> None:
     """Have a bill made and wait until it is published; one that is there stays as it is."""
     first, last = _period(day, month)
-    if kind not in {FUND, TRADE, SUPPLY}:
-        raise typer.BadParameter("say fund, trade or supply", param_hint="--kind")
+    if kind not in {FUND, TRADE, SUPPLY, MERCHANT}:
+        raise typer.BadParameter("say fund, trade, supply or merchant", param_hint="--kind")
     form = "xlsx" if xlsx else "pdf" if pdf else "csv"
     if (xlsx and pdf) or (form != "csv" and (bom or backtick or packed)):
         raise typer.BadParameter("--xlsx or --pdf, without --bom, --backtick and --gzip")

@@ -20,12 +20,17 @@ from shoudan_finance.bill_sheets import Lines, Style
 from shoudan_finance.context import Context
 from shoudan_finance.fund_bills import Whose
 from shoudan_finance.store.bills import Published, Spec
-from shoudan_finance.trade_bills import SUPPLY, TRADE, Totals, TradeManifest
+from shoudan_finance.trade_bills import MERCHANT, SUPPLY, TRADE, Totals, TradeManifest
 
 FUND: Final = "fund"
 XLSX: Final = "xlsx"
 PDF: Final = "pdf"
-TITLES: Final = {FUND: "资金账单", TRADE: "下游交易账单", SUPPLY: "上游交易账单"}
+TITLES: Final = {
+    FUND: "资金账单",
+    TRADE: "下游交易账单",
+    SUPPLY: "上游交易账单",
+    MERCHANT: "商户交易账单",
+}
 
 Store = Callable[[int, Sequence[tuple[int, bytes]]], Awaitable[None]]
 
@@ -135,7 +140,7 @@ async def _trade(context: Context, spec: Spec, writer: _Writer) -> Published:
     totals = Totals()
     writer.lines.head(trade_bills.HEADER)
     async for day in _days(spec.first_day, spec.last_day):
-        whose = spec.eid, spec.kind == SUPPLY
+        whose = spec.kind, spec.eid
         async for page in trade_bills.rows(context, totals, whose, day):
             await writer.add(page, _most(context, spec))
     sums = totals.listed()

@@ -6,25 +6,32 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import date, timedelta
 from typing import Any, Final
 
-from shoudan_finance import bill_making, day_books, events, trade_books
+from grpc import aio
+
+from shoudan_finance import bill_making, day_books, events, pay_books, trade_books
 from shoudan_finance.bill_files import BillInvalid
 from shoudan_finance.bill_making import FUND
 from shoudan_finance.context import Context
 from shoudan_finance.kinds import MAKE_BILL, NOTIFY_BILL, MakeBill, NotifyBill
-from shoudan_finance.refusals import BillNotFound, BillNotPublished, FieldInvalid
+from shoudan_finance.refusals import (
+    BillNotFound,
+    BillNotPublished,
+    FieldInvalid,
+    TradeDayIncomplete,
+)
 from shoudan_finance.states import BillEvent, BillStatus
-from shoudan_finance.store import bill_facts
+from shoudan_finance.store import bill_facts, pay_trades
 from shoudan_finance.store import bills as store
 from shoudan_finance.store.bills import Bill, NewBill, Place, Published, Spec
 from shoudan_finance.store.movements import day_number
-from shoudan_finance.trade_bills import SUPPLY, TRADE
+from shoudan_finance.trade_bills import MERCHANT, SUPPLY, TRADE
 from shoudan_kit import faults, log
 from shoudan_kit.db.columns import names_of
 from shoudan_kit.rpc.refusal import Refusal
 from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
-KINDS: Final = (FUND, TRADE, SUPPLY)
+KINDS: Final = (FUND, TRADE, SUPPLY, MERCHANT)
 FORMATS: Final = ("csv", "xlsx", "pdf")
 DAYS_MAX: Final = 366
 DAILY_MAX: Final = 20  # days whose bills are asked for at a time, oldest first
@@ -71,7 +78,7 @@ def _add_make(work: UnitOfWork, bill_id: int) -> None:
 
 def _check(spec: Spec) -> None:
     if spec.kind not in KINDS:
-        raise FieldInvalid("kind", "say fund, trade or supply")
+        raise FieldInvalid("kind", "say fund, trade, supply or merchant")
     if spec.format not in FORMATS:
         raise FieldInvalid("format", f"say {' or '.join(FORMATS)}")
     if spec.format != "csv" and (spec.bom or spec.backtick or spec.packed):
@@ -100,10 +107,8 @@ async def _hold_days(context: Context, spec: Spec) -> None:
 async def make(context: Context, task: Task[MakeBill]) -> None:
     """Make a bill and publish it; the task ends with it. What a process before left of it goes."""
     bill, attempt = await get(context, task.payload.bill_id), context.app.ids.next()
-    try:
-        await _hold_days(context, bill)
-    except Refusal as refusal:  # a month that was asked for by itself may have a day that differs
-        task.retry_after(HOLD_S, refusal.reason)
+    if (why := await _waits_for(context, bill)) is not None:
+        task.retry_after(HOLD_S, why)
         return
     async with context.app.work("finance.begin_bill") as work:
         if not await store.begin(work.db, bill.bill_id, attempt):
@@ -126,6 +131,30 @@ async def make(context: Context, task: Task[MakeBill]) -> None:
         return
     faults.hit("finance.bill_whole")
     await _publish(context, task, bill, attempt, made)
+
+
+async def _waits_for(context: Context, bill: Bill) -> str | None:
+    """Why a bill cannot be made yet: a month that was asked for by itself may have a day that differs."""
+    try:
+        await _hold_days(context, bill)
+        if bill.kind == MERCHANT:
+            await _take_pays(context, bill.first_day, bill.last_day)
+    except Refusal as refusal:
+        return refusal.reason
+    except aio.AioRpcError as error:
+        return f"pay: {error.code().name}"
+    return None
+
+
+async def _take_pays(context: Context, first: date, last: date) -> None:
+    """Have the days' results of PayServer here. Refuses TradeDayIncomplete; raises grpc.RpcError."""
+    async with context.app.db.connect() as db:
+        begun = await bill_facts.first_day(db)
+    day = max(first, begun or last)
+    while day <= last:
+        if not await pay_books.take(context, day):
+            raise TradeDayIncomplete(day.isoformat())
+        day += timedelta(days=1)
 
 
 async def _publish(
@@ -172,6 +201,13 @@ async def daily(context: Context) -> None:
                 return
             days = await store.days_to_bill(db, kind, newest - LOOK_BACK, newest, DAILY_MAX)
         for day in days:
+            try:
+                if kind == MERCHANT:
+                    month_ends = (day + timedelta(days=1)).day == 1
+                    await _take_pays(context, day.replace(day=1) if month_ends else day, day)
+            except (TradeDayIncomplete, aio.AioRpcError) as error:
+                _log.info("pays_not_here", day=str(day), error=type(error).__name__)
+                break
             await _ask_day(context, kind, day)
 
 
@@ -197,8 +233,11 @@ async def _billed_in(work: UnitOfWork, kind: str, first: date, last: date) -> li
         return [(one.ident, one.eid) for one in found]
     eids: set[str] = set()
     for at in range((last - first).days + 1):
-        day_no = day_number(first + timedelta(days=at))
-        eids |= set(await bill_facts.traded(work.db, day_no, up=kind == SUPPLY))
+        day = first + timedelta(days=at)
+        if kind == MERCHANT:
+            eids |= set(await pay_trades.merchants(work.db, day))
+        else:
+            eids |= set(await bill_facts.traded(work.db, day_number(day), up=kind == SUPPLY))
     return [("", eid) for eid in sorted(eids)]
 
 

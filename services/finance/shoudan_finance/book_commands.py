@@ -31,6 +31,9 @@ DEFAULT_TARGET: Final = "127.0.0.1:50056"
 # Days that a debt has lasted, up to and with; the last bucket has no end.
 AGES: Final = (7, 30, 60, 90)
 _MICROS: Final = "_micros"
+_PPM: Final = "_ppm"
+REFUND: Final = 2  # kind of an invoice
+PERCENT: Final = 100
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -157,7 +160,12 @@ def debts(
 
 
 @app.command()
-def invoices(which: Period, bom: Bom = False, target: Target = DEFAULT_TARGET) -> None:
+def invoices(
+    which: Period,
+    bom: Bom = False,
+    sums: Annotated[bool, typer.Option("--sums", help="What they come to, by rate.")] = False,
+    target: Target = DEFAULT_TARGET,
+) -> None:
     """Orders that need an invoice and refunds of such, as CSV for the invoicing system."""
     first, last = (date.fromisoformat(one) for one in _period(which))
     days = [str(first + timedelta(days=at)) for at in range((last - first).days + 1)]
@@ -169,7 +177,32 @@ def invoices(which: Period, bom: Bom = False, target: Target = DEFAULT_TARGET) -
             found += await _all(stub.ExportInvoices(request, timeout=REPORT_S), "invoices")
         return found
 
-    _csv(pb.Invoice, _run(target, ask), mark_of(bom=bom))
+    found = _run(target, ask)
+    if sums:
+        _rates(found)
+    else:
+        _csv(pb.Invoice, found, mark_of(bom=bom))
+
+
+def _rates(found: list[pb.Invoice]) -> None:
+    """Amounts and service fees by rate: orders, what refunds took back, what is left to invoice."""
+    sums: dict[tuple[str, str], list[int]] = {}
+    for one in found:
+        taken_back = one.kind == REFUND
+        for what, known, ppm, micros in (
+            ("amounts", one.HasField("rate_ppm"), one.rate_ppm, one.amount_micros),
+            (
+                "service fees",
+                one.HasField("service_rate_ppm"),
+                one.service_rate_ppm,
+                one.service_micros,
+            ),
+        ):
+            rate = f"{micros_to_yuan(ppm * PERCENT)}%" if known else "no rate"
+            if micros:
+                sums.setdefault((what, rate), [0, 0])[taken_back] += micros
+    for (what, rate), (sold, back) in sorted(sums.items()):
+        typer.echo(f"{what} at {rate}: {_yuan(sold)} - {_yuan(back)} = {_yuan(sold - back)} 元")
 
 
 @app.command()
@@ -266,12 +299,15 @@ def _csv(kind: type[Message], found: list[Any], mark: str) -> None:
     names = [field.name for field in kind.DESCRIPTOR.fields]
     sys.stdout.write(mark)
     out = csv.writer(sys.stdout)
-    out.writerow([name.replace(_MICROS, "_yuan") for name in names])
+    out.writerow([name.replace(_MICROS, "_yuan").replace(_PPM, "") for name in names])
     for one in found:
-        out.writerow([_cell(name, getattr(one, name)) for name in names])
+        out.writerow([_cell(one, name) for name in names])
 
 
-def _cell(name: str, value: Any) -> str:
+def _cell(one: Any, name: str) -> str:
+    value = getattr(one, name)
+    if name.endswith(_PPM):  # a rate that is not configured is no rate of nothing
+        return micros_to_yuan(value) if one.HasField(name) else ""
     if name.endswith(_MICROS):
         return _yuan(value)
     return safe(value) if isinstance(value, str) else str(value)

@@ -90,8 +90,8 @@ class FinanceSettings(TwoPersonsSettings):
     statement_rows_max: int = Field(
         2_000_000, ge=1, le=10_000_000, description="Rows a statement's file may have."
     )
-    daily_bills: list[Literal["fund", "trade", "supply"]] = Field(
-        ["fund", "trade", "supply"],
+    daily_bills: list[Literal["fund", "trade", "supply", "merchant"]] = Field(
+        ["fund", "trade", "supply", "merchant"],
         description="Which bills are made of each day by themselves, and of each month on its last day; "
         "the others when they are asked for.",
     )
@@ -106,6 +106,11 @@ class FinanceSettings(TwoPersonsSettings):
     work_dir: str = Field(
         "",
         description="Folder in which workbooks are made; the system's for temporary files when empty.",
+    )
+    tax_rates: str = Field(
+        "",
+        description="TOML file with the rates at which lines and products are invoiced; empty: invoices' "
+        "data has no rates.",
     )
     exception_ident: str = Field(
         "oms",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from shoudan_finance.accounts import Accounts
 from shoudan_finance.alert_senders import Senders
@@ -12,6 +12,7 @@ from shoudan_finance.config import FinanceSettings
 from shoudan_finance.delivery_client import DeliveryClient
 from shoudan_finance.order_client import OrderClient
 from shoudan_finance.pay_client import PayClient
+from shoudan_finance.tax_rates import Rates
 from shoudan_finance.templates import Template, Watched
 from shoudan_kit.service import App
 
@@ -29,3 +30,4 @@ class Context:
     targets: Mapping[str, Target]
     senders: Senders
     places: tuple[Watched, ...] = ()
+    rates: Rates = field(default_factory=Rates)

@@ -75,6 +75,7 @@ async def decide_in(
     decided = [_decided(one) for one in request.items]
     numbers = exceptions.checked([one.exception_id for one in decided])
     await _check_refunds(context, decided)
+    await _check_costs(context, decided)
     await store.lock_entries(work.db, numbers)
     rows = await exceptions.locked(work, numbers, ExceptionEvent.DECIDED)
     entries = [number for row in rows for number in (row.ours_id, row.theirs_id)]
@@ -100,6 +101,15 @@ async def _check_refunds(context: Context, decided: Sequence[Decided]) -> None:
         trade = known.get(number)
         if trade is None or trade.kind != DELIVERY or trade.result:
             raise FieldInvalid("decision", f"exception {number} is about no delivery to refund")
+
+
+async def _check_costs(context: Context, decided: Sequence[Decided]) -> None:
+    """A cost is a supplier's."""
+    costs = [one.exception_id for one in decided if one.decision is Decision.ADJUST_COST]
+    for one in await exceptions.of_numbers(context, costs) if costs else ():
+        if one.of_pays:
+            number = one.row.exception_id
+            raise FieldInvalid("decision", f"exception {number} is about no supplier's cost")
 
 
 def _decided(one: pb.DecideExceptionsRequest.Item) -> Decided:

@@ -20,6 +20,7 @@ from shoudan_finance.states import (
     EXCEPTION,
     Decision,
     DisputeStatus,
+    EntryKind,
     ExceptionEvent,
     ExceptionKind,
     ExceptionStatus,
@@ -51,10 +52,18 @@ class Shown:
     theirs: Side | None
 
     @property
+    def of_pays(self) -> bool:
+        """Whether it is about what a payment component moved: no supplier's account has a part in it."""
+        side = self.ours or self.theirs
+        return side is not None and side.kind in {EntryKind.PAY, EntryKind.REFUND}
+
+    @property
     def suggestion(self) -> Decision:
         """What is usually done."""
         if abs(self.row.diff_micros) < SMALL_MICROS:
             return Decision.WRITE_OFF
+        if self.of_pays:
+            return Decision.BOOK
         return SUGGESTED[self.row.kind]
 
     @property

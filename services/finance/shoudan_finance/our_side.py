@@ -9,21 +9,38 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Final
 
+from shoudan_finance import pay_books
 from shoudan_finance.context import Context
 from shoudan_finance.entries import Line
 from shoudan_finance.states import Book, EntryKind, Outcome
-from shoudan_finance.store import entries, runs, trades
+from shoudan_finance.store import entries, pay_trades, runs, trades
 from shoudan_finance.store.entries import Digests
+from shoudan_finance.store.pay_trades import PayTrade
 from shoudan_finance.store.trades import Trade
 
 PAGE_ROWS: Final = 10_000
 FAILED: Final = 90  # trade.result
 _BEGINNING: Final = (datetime(1970, 1, 1, tzinfo=UTC), 0)
 _KINDS: Final = {3: EntryKind.DELIVERY, 4: EntryKind.RETURN}
+# What is corrected later was an exception before, which persons decide; it is no second movement.
+_PAYS: Final = {5: EntryKind.PAY, 6: EntryKind.REFUND}
 
 
 async def take_day(context: Context, source: str, day: date) -> int:
-    """Make entries of a day's trades with a supplier; how many there are. A repeat adds nothing."""
+    """Make entries of a day's trades with a supplier or payment component; how many there are.
+
+    A repeat adds nothing. A day that is not over in PayServer is looked at again. Raises grpc.RpcError.
+    """
+    here = await pay_books.take(context, day)
+    count = await _take_trades(context, source, day)
+    if here:
+        count += await _take_pays(context, source, day)
+        async with context.app.work("finance.our_side_taken") as work:
+            await runs.took(work.db, source, day, count)
+    return count
+
+
+async def _take_trades(context: Context, source: str, day: date) -> int:
     after, count, digests = _BEGINNING, 0, Digests(context.accounts.hidden)
     while True:
         async with context.app.work("finance.our_side") as work:
@@ -37,9 +54,42 @@ async def take_day(context: Context, source: str, day: date) -> int:
                 now = await entries.lock(work.db, source, Book.OURS)
                 await entries.add(work.db, made, now)
                 after = found[-1].end_time, found[-1].number
-            if len(found) < PAGE_ROWS:
-                await runs.took(work.db, source, day, count)
-                return count
+        if len(found) < PAGE_ROWS:
+            return count
+
+
+async def _take_pays(context: Context, source: str, day: date) -> int:
+    after, count, digests = 0, 0, Digests(context.accounts.hidden)
+    while True:
+        async with context.app.work("finance.our_side") as work:
+            found = await pay_trades.of_component(work.db, day, source, after=after, most=PAGE_ROWS)
+            lines = [_pay_line(source, one) for one in found if one.kind in _PAYS]
+            count += len(lines)
+            if lines:
+                ids = context.app.ids.take(len(lines))
+                made = entries.made(lines, ids, digests, Book.OURS, 0)
+                now = await entries.lock(work.db, source, Book.OURS)
+                await entries.add(work.db, made, now)
+        if len(found) < PAGE_ROWS:
+            return count
+        after = found[-1].record_id
+
+
+def _pay_line(source: str, one: PayTrade) -> Line:
+    return Line(
+        row_no=0,
+        source=source,
+        kind=_PAYS[one.kind],
+        our_no=str(one.number),
+        their_no=one.third_no,
+        settle_no="",
+        account="",
+        face_micros=0,
+        amount_micros=one.amount_micros if one.kind == 5 else -one.amount_micros,
+        outcome=Outcome.SUCCESS if one.succeeded else Outcome.FAILED,
+        happen_time=one.end_time,
+        trade_no=one.number,
+    )
 
 
 def _lines(source: str, found: Sequence[Trade]) -> list[Line]:

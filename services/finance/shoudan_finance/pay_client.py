@@ -11,9 +11,12 @@ from grpc import aio
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan.pay.v1 import ledger_service_pb2_grpc as rpc
+from shoudan.pay.v1 import payment_service_pb2 as payment_pb
+from shoudan.pay.v1 import payment_service_pb2_grpc as payment_rpc
 from shoudan_finance.store.alerts import Edge
 from shoudan_finance.store.days import AccountFact, Closed
-from shoudan_finance.store.movements import Movement, Piece
+from shoudan_finance.store.movements import Movement, Piece, day_number
+from shoudan_finance.store.pay_trades import PayTrade
 from shoudan_kit.rpc.client import call_options
 from shoudan_kit.rpc.refusal import refused_from_proto
 
@@ -22,6 +25,8 @@ ALERTS_PAGE: Final = 1000  # of one ListAlerts
 ALERT_PAGES_MAX: Final = 1000
 HOUR_S: Final = 3600
 PIECES_MAX: Final = 1000  # of one ExportRecords
+PAYS_PAGE: Final = 1000  # of one ListEndedPays
+KINDS_BEFORE: Final = 4  # kinds of trade that are not PayServer's come before its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class PayClient:
 
     def __init__(self, channel: aio.Channel, *, call_s: float, export_s: float) -> None:
         self._stub = rpc.LedgerServiceStub(channel)
+        self._pays = payment_rpc.PaymentServiceStub(channel)
         self._call_s, self._export_s = call_s, export_s
 
     async def closed_days(self, first: date | None) -> list[Closed]:
@@ -84,6 +90,14 @@ class PayClient:
         request = pb.ExportRecordsRequest(pieces=wanted)
         async for part in self._stub.ExportRecords(request, **call_options(self._export_s)):
             yield [_movement(day_no, one) for one in part.records]
+
+    async def ended_pays(self, day: date, page_token: str) -> tuple[list[PayTrade], str]:
+        """A page of what ended in PayServer on a day, and the token of the next one; empty after the last."""
+        request = payment_pb.ListEndedPaysRequest(
+            day=day.isoformat(), page_size=PAYS_PAGE, page_token=page_token
+        )
+        found = await self._pays.ListEndedPays(request, **call_options(self._call_s))
+        return [_pay(day_number(day), one) for one in found.pays], found.next_page_token
 
     async def alerts(self, now: datetime) -> AsyncIterator[list[Edge]]:
         """The last crossing of every threshold, page by page; `now` where its time is not known."""
@@ -126,6 +140,25 @@ class PayClient:
         if found.results[0].HasField("refusal"):
             raise refused_from_proto(found.results[0].refusal)
         return found.results[0].records[0].record_id
+
+
+def _pay(day_no: int, one: payment_pb.EndedPay) -> PayTrade:
+    return PayTrade(
+        day_no=day_no,
+        record_id=one.record_id,
+        kind=KINDS_BEFORE + int(one.ended_kind),
+        number=int(one.traction_no),
+        pay_number=int(one.pay_traction_no),
+        merchant=one.merchant_uuid,
+        component=one.component,
+        client_no=one.client_no,
+        third_no=one.third_no,
+        mode_name=one.mode_name,
+        succeeded=int(one.succeeded),
+        amount_micros=one.amount_micros,
+        moved_micros=one.moved_micros,
+        end_time=one.end_time.ToDatetime(UTC),
+    )
 
 
 def _edge(one: pb.Alert, now: datetime) -> Edge:

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from typing import Final
 
+from grpc import aio
+
 from shoudan_finance import events, our_side
 from shoudan_finance.context import Context
 from shoudan_finance.kinds import RECONCILE, Reconcile
@@ -118,7 +120,8 @@ async def _failed(
     context: Context, task: Task[Reconcile], one: Run, counts: Counts, error: BaseException
 ) -> None:
     """End a run that cannot be made; one that the database did not let happen comes again some times."""
-    if not isinstance(error, Exception) or (away(error) and task.count < TRIES_MAX):
+    gone = isinstance(error, Exception) and (away(error) or isinstance(error, aio.AioRpcError))
+    if not isinstance(error, Exception) or (gone and task.count < TRIES_MAX):
         raise error
     what = f"{describe(error)} at the {task.count}. attempt"
     async with context.app.work("finance.run_failed") as work:

@@ -11,12 +11,14 @@ from shoudan_finance import day_books, losses, trade_books
 from shoudan_finance.context import Context
 from shoudan_finance.losses import Loss
 from shoudan_finance.refusals import FieldInvalid
-from shoudan_finance.store import balances, bill_facts, incomes
+from shoudan_finance.store import balances, bill_facts, incomes, trades
 from shoudan_finance.store.balances import Balance
 from shoudan_finance.store.bill_facts import Holder
 from shoudan_finance.store.incomes import KEYS, KindSum
 from shoudan_finance.store.trades import Trade
+from shoudan_finance.tax_rates import Terms
 from shoudan_finance.trade_proof import Kind
+from shoudan_kit.clock import BEIJING
 
 HOLDERS_PAGE: Final = 100
 PAGE_ROWS: Final = 1000
@@ -80,6 +82,15 @@ class Debt:
     balance: Balance
     since_day: date
     days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Invoice:
+    """What is invoiced, or taken back, and at which rates; None when none is configured."""
+
+    day: date
+    trade: Trade
+    terms: Terms | None
 
 
 async def trial_balance(
@@ -178,8 +189,8 @@ async def debts(context: Context, day: date) -> AsyncIterator[list[Debt]]:
         ]
 
 
-async def invoices(context: Context, day: date) -> AsyncIterator[list[Trade]]:
-    """Orders of a day that need an invoice, and refunds of such.
+async def invoices(context: Context, day: date) -> AsyncIterator[list[Invoice]]:
+    """Orders of a day that need an invoice, and refunds of such, at the rates of the order's day.
 
     Refuses TradeDayNotFound, TradeDayIncomplete.
     """
@@ -188,8 +199,16 @@ async def invoices(context: Context, day: date) -> AsyncIterator[list[Trade]]:
     while True:
         async with context.app.db.connect() as db:
             found = await incomes.invoiced(db, day, after, PAGE_ROWS)
+            orders = {one.order_id for one in found if one.kind == Kind.REFUND}
+            known = await trades.by_number(db, sorted(orders)) if orders else {}
         if found:
-            yield found
+            yield [_invoice(context, day, one, known.get(one.order_id)) for one in found]
             after = found[-1].number
         if len(found) < PAGE_ROWS:
             return
+
+
+def _invoice(context: Context, day: date, one: Trade, order: Trade | None) -> Invoice:
+    sold = one if order is None else order
+    sold_on = sold.end_time.astimezone(BEIJING).date()
+    return Invoice(day, one, context.rates.of(sold.line_id, sold.product_no, sold_on))

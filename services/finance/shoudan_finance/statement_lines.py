@@ -11,7 +11,15 @@ from typing import IO, Final
 from shoudan_finance.entries import Line
 from shoudan_finance.statement_files import FileWrong, rows_of
 from shoudan_finance.states import EntryKind
-from shoudan_finance.templates import KINDS, OUTCOMES, Footer, Skip, Template, bytes_of
+from shoudan_finance.templates import (
+    KINDS,
+    OF_REFUNDS,
+    OUTCOMES,
+    Footer,
+    Skip,
+    Template,
+    bytes_of,
+)
 from shoudan_kit.money import fen_to_micros, yuan_to_micros
 
 NUMBER_MAX: Final = 64
@@ -19,6 +27,7 @@ TAKEN: Final = frozenset(
     {EntryKind.DELIVERY, EntryKind.FEE, EntryKind.REFUND}
 )  # what costs us; the other kinds give
 SIGNED: Final = frozenset({EntryKind.SETTLEMENT, EntryKind.TRANSFER})
+_OPTIONAL: Final = frozenset(OF_REFUNDS.values())
 _FORMULA: Final = ("=", "@", "+", "-")
 _MARKS: Final = ("\ufeff", "`", "'", "=")  # what `cleaned` takes away begins so
 _USUAL: Final = "%Y-%m-%d %H:%M:%S"
@@ -72,6 +81,7 @@ class Reading:
         if template.format == "fixed":
             self._ranges = {name: bytes_of(place) for name, place in template.columns.items()}
         self._zone, self._forms = template.zone, template.time_formats
+        self._refunds = bool(_OPTIONAL & set(template.columns))
         self.counted = Counted()
 
     def lines(self) -> Iterator[Line | Wrong]:
@@ -96,10 +106,14 @@ class Reading:
             return
         row_no, cells = next(self._rows, (0, list[str]()))
         found = {cleaned(cell): at for at, cell in reversed(list(enumerate(cells)))}
-        missing = [place for place in one.columns.values() if place not in found]
+        missing = [
+            place
+            for name, place in one.columns.items()
+            if place not in found and name not in _OPTIONAL
+        ]
         if missing:
             raise FileWrong(row_no, f"has no column {', '.join(missing)}")
-        self._places = {name: found[place] for name, place in one.columns.items()}
+        self._places = {name: found[place] for name, place in one.columns.items() if place in found}
 
     def _body(self) -> Iterator[Line | Wrong]:
         for row_no, cells in self._rows:
@@ -136,13 +150,16 @@ class Reading:
     # -------------------------------------------------------- a line
     def _line(self, row_no: int, values: Mapping[str, str]) -> Line:
         one = self._template
+        kind = KINDS[_word(values, "kind", one.kinds, one.kind)]
+        if kind is EntryKind.REFUND and self._refunds:
+            own = {name: values.get(other, "") for name, other in OF_REFUNDS.items()}
+            values = {**values, **{name: value for name, value in own.items() if value}}
         numbers = {
             name: _number(name, values.get(name, ""))
             for name in ("our_no", "their_no", "settle_no", "account")
         }
         if not any(numbers.values()):
             raise _Cell("our_no", "the row has no number and no account")
-        kind = KINDS[_word(values, "kind", one.kinds, one.kind)]
         return Line(
             row_no=row_no,
             source=self._whose(values),

@@ -33,7 +33,16 @@ FIELDS: Final = (
     "kind",
     "outcome",
     "counterparty",
+    "refund_our_no",
+    "refund_their_no",
+    "refund_amount",
 )
+# What rows of refunds have beside the numbers and the amount of their pay; a file may be without.
+OF_REFUNDS: Final[Mapping[str, str]] = {
+    "our_no": "refund_our_no",
+    "their_no": "refund_their_no",
+    "amount": "refund_amount",
+}
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _ZONE: Final = re.compile(r"([+-])([01][0-9]):([0-5][0-9])")
 _RANGE: Final = re.compile(r"([1-9][0-9]{0,3})-([1-9][0-9]{0,3})")

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from shoudan_finance import bill_files, trade_books
+from shoudan_finance import bill_files, pay_books, trade_books
 from shoudan_finance.bill_files import VERSION, BillInvalid
 from shoudan_finance.context import Context
 from shoudan_finance.store.trades import Trade
@@ -20,8 +20,12 @@ from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.spreadsheet import safe
 
 BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
-TRADE, SUPPLY = "trade", "supply"  # of a down channel; of a supplier
-KINDS: Final = ("", "订单", "退款", "发货", "退货")
+# Of a down channel; of a supplier; of a merchant of PayServer.
+TRADE, SUPPLY, MERCHANT = "trade", "supply", "merchant"
+KINDS: Final = (
+    *("", "订单", "退款", "发货", "退货"),
+    *("支付", "支付退款", "支付更正", "退款更正"),
+)
 RESULTS: Final = {0: "成功", 90: "失败", 91: "部分成功"}
 HEADER: Final = (
     "业务日",
@@ -136,11 +140,15 @@ def sum_cells(one: KindSum) -> list[str]:
 
 
 async def rows(
-    context: Context, totals: Totals, whose: tuple[str, bool], day: date
+    context: Context, totals: Totals, whose: tuple[str, str], day: date
 ) -> AsyncIterator[list[list[str]]]:
-    """The rows of a channel's or supplier's day, page by page. Refuses TradeDayIncomplete; BillInvalid."""
-    eid, up = whose
-    async for page in trade_books.of_channel(context, day, eid, up=up):
+    """The rows of a day; `whose`: kind of bill and number. Refuses TradeDayIncomplete; BillInvalid."""
+    kind, eid = whose
+    if kind == MERCHANT:
+        pages = pay_books.of_merchant(context, day, eid)
+    else:
+        pages = trade_books.of_channel(context, day, eid, up=kind == SUPPLY)
+    async for page in pages:
         yield [totals.cells(one, day.isoformat()) for one in page]
 
 

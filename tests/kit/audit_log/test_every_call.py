@@ -41,7 +41,7 @@ READS: Final = {
     "GetBill", "GetClock", "GetTradeDay", "ListBills",
     "ListAccounts",
     "ListAllModes", "ListApiTokens", "ListAreas", "ListAuditLog", "ListAudits", "ListCards",
-    "ListCredentials", "ListDays", "ListDeadNotifies", "ListDeliveries", "ListEndpointNotifies",
+    "ListCredentials", "ListDays", "ListEndedPays", "ListDeadNotifies", "ListDeliveries", "ListEndpointNotifies",
     "ListEndpoints", "ListEntries", "ListHolds",
     "ListIncidents", "ListMissingCards",
     "ListNotices", "ListOpenWork", "ListOperators", "ListOrders", "ListPackageRecords", "ListProposals",

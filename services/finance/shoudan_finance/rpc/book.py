@@ -11,10 +11,9 @@ from shoudan.finance.v1 import book_service_pb2_grpc as grpc_pb
 from shoudan_finance import periods, reports
 from shoudan_finance.context import Context
 from shoudan_finance.refusals import FieldInvalid
-from shoudan_finance.reports import Debt
+from shoudan_finance.reports import Debt, Invoice
 from shoudan_finance.rpc.reading import BEFORE_ALL, before_of, day_of, page_size
 from shoudan_finance.store.periods import Period
-from shoudan_finance.store.trades import Trade
 from shoudan_kit.rpc.messages import RpcContext, filled
 
 WORDS_MAX: Final = 64
@@ -69,7 +68,7 @@ class BookServicer(grpc_pb.BookServiceServicer):
         """Orders that need an invoice, and refunds of such."""
         day = day_of("day", request.day)
         async for page in reports.invoices(self._context, day):
-            yield pb.ExportInvoicesResponse(invoices=[_invoice(day, one) for one in page])
+            yield pb.ExportInvoicesResponse(invoices=[_invoice(one) for one in page])
 
     async def ClosePeriod(
         self, request: pb.ClosePeriodRequest, context: RpcContext
@@ -146,5 +145,12 @@ def _debt(one: Debt) -> pb.Debt:
     )
 
 
-def _invoice(day: date, one: Trade) -> pb.Invoice:
-    return filled(pb.Invoice, one, day=day.isoformat())
+def _invoice(one: Invoice) -> pb.Invoice:
+    terms = one.terms
+    return filled(
+        pb.Invoice,
+        one.trade,
+        day=one.day.isoformat(),
+        rate_ppm=None if terms is None else terms.goods_ppm,
+        service_rate_ppm=None if terms is None else terms.service_ppm,
+    )

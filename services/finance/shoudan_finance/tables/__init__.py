@@ -48,7 +48,7 @@ METADATA: Final = metadata()
 add_proposal(METADATA)
 add_alone_call(METADATA)
 # Granted SELECT and INSERT only: a fact does not change.
-_FACTS: Final = ("account_fact", "movement", "trade", "trade_money")
+_FACTS: Final = ("account_fact", "movement", "trade", "trade_money", "pay_trade")
 APPEND_ONLY: Final = (*_FACTS, "bill_day", "period_reopening")
 
 OPEN: Final = literals(sorted(DAY.states - DAY.final))
@@ -145,6 +145,7 @@ TRADE_DAYS: Final = Table(
     moment("fetch_time", "when the last trade was fetched", null=True),
     moment("prove_time", "held to the ledger last", null=True),
     moment("list_time", "when the accounting day's movements were listed by number", null=True),
+    maybe("pays", BigInteger, "PayServer's results of the day that are here; null before all are"),
     one_of("status", TradeDayStatus),
     CheckConstraint("(apart = 0) = (what = '')", name="apart"),
     Index("trade_day_open", "day", postgresql_where=text(f"status IN ({TRADES_OPEN})")),
@@ -153,7 +154,7 @@ TRADE_DAYS: Final = Table(
     info=rights(
         update=(
             *("status", "trades", "page_token", "apart", "what"),
-            *("fetch_time", "prove_time", "list_time"),
+            *("fetch_time", "prove_time", "list_time", "pays"),
         )
     )
     | lifecycles(status=TRADE_DAY.moves),
@@ -223,6 +224,31 @@ TRADE_MONEY: Final = Table(
     column("amount_micros", BigInteger, "变动金额, signed, 10^-6 元"),
     Index("trade_money_no", "trade_no"),
     comment="交易资金: movements about trades, found by the number of the trade",
+    **by_month("day_no"),
+)
+
+# Parts are months, as those of trade.
+PAY_TRADE: Final = Table(
+    "pay_trade",
+    METADATA,
+    column("day_no", BigInteger, "the day as a number of ids", key=True),
+    column("record_id", BigInteger, "交易记录编号: the result", key=True),
+    column("kind", SmallInteger, "5 支付 6 支付退款 7 支付更正 8 退款更正"),
+    column("number", BigInteger, "平台流水号 tractionNo"),
+    column("pay_number", BigInteger, "tractionNo of the pay"),
+    column("merchant", String(64), "商户 merchantUUID"),
+    column("component", String(32), "支付组件, as sources are named; empty when none moved it"),
+    column("client_no", String(64), "商户单号"),
+    column("third_no", String(64), "第三方单号; empty without"),
+    column("mode_name", String(64), "支付方式"),
+    column("succeeded", SmallInteger, "1 成功 0 失败"),
+    column("amount_micros", BigInteger, "金额, 10^-6 元"),
+    column("moved_micros", BigInteger, "what moved, 10^-6 元; below zero when corrected away"),
+    moment("end_time", "结束时间"),
+    CheckConstraint("kind BETWEEN 5 AND 8", name="kind"),
+    Index("pay_trade_merchant", "day_no", "merchant", "end_time", "number"),
+    Index("pay_trade_component", "day_no", "component", "record_id"),
+    comment="支付交易: PayServer's pays and refunds as they ended, and what was corrected",
     **by_month("day_no"),
 )
 

@@ -31,7 +31,11 @@ BILLS: Final = Table(
     "bill",
     METADATA,
     column("bill_id", BigInteger, "账单编号", key=True),
-    column("kind", String(8), "fund 资金账单, trade 下游交易账单, supply 上游交易账单"),
+    column(
+        "kind",
+        String(8),
+        "fund 资金账单, trade 下游交易账单, supply 上游交易账单, merchant 商户交易账单",
+    ),
     column("ident", String(32), "系统标识"),
     column("groups", String(32), "账户分组 begins so; any when empty"),
     column("eid", String(64), "channel, supplier or member; any when empty"),
@@ -52,7 +56,7 @@ BILLS: Final = Table(
     moment("create_time", "asked for"),
     moment("publish_time", "published", null=True),
     one_of("status", BillStatus),
-    one_of("kind", ("fund", "trade", "supply")),
+    one_of("kind", ("fund", "trade", "supply", "merchant")),
     one_of("format", ("csv", "xlsx", "pdf")),
     CheckConstraint(
         "(status = 20) = (sha256 <> '') AND (status = 20) = (manifest <> '')", name="proof"

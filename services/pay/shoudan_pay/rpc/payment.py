@@ -20,6 +20,7 @@ from shoudan_pay.payserver.server import PayServer
 from shoudan_pay.payserver.store.orders import Order
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc import payment_messages
+from shoudan_pay.rpc.ended_pays import EndedCalls
 from shoudan_pay.rpc.payment_modes import ModeCalls
 
 K = TypeVar("K", bound=Asked)
@@ -30,7 +31,7 @@ _PayResult = pb.CreatePaysResponse.Result
 _RefundResult = pb.CreateRefundsResponse.Result
 
 
-class PaymentServicer(ModeCalls, grpc_stubs.PaymentServiceServicer):
+class PaymentServicer(ModeCalls, EndedCalls, grpc_stubs.PaymentServiceServicer):
     """shoudan.pay.v1.PaymentService."""
 
     def __init__(self, server: PayServer) -> None:

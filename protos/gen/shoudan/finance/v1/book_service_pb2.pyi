@@ -267,6 +267,9 @@ class Invoice(_message.Message):
     CARRIER_NO_FIELD_NUMBER: _builtins.int
     AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
     SERVICE_MICROS_FIELD_NUMBER: _builtins.int
+    PRODUCT_NO_FIELD_NUMBER: _builtins.int
+    RATE_PPM_FIELD_NUMBER: _builtins.int
+    SERVICE_RATE_PPM_FIELD_NUMBER: _builtins.int
     day: _builtins.str
     """Day on which it ended, yyyy-mm-dd."""
     kind: _builtins.int
@@ -287,6 +290,12 @@ class Invoice(_message.Message):
     """What is invoiced, or taken back."""
     service_micros: _builtins.int
     """服务费, invoiced at its own rate."""
+    product_no: _builtins.str
+    """The channel's number of the product."""
+    rate_ppm: _builtins.int
+    """Rate of the amount on the day of the order, in parts per million; absent when none is configured for its line."""
+    service_rate_ppm: _builtins.int
+    """Rate of the service fee; likewise."""
     def __init__(
         self,
         *,
@@ -300,12 +309,22 @@ class Invoice(_message.Message):
         carrier_no: _builtins.str = ...,
         amount_micros: _builtins.int = ...,
         service_micros: _builtins.int = ...,
+        product_no: _builtins.str = ...,
+        rate_ppm: _builtins.int | None = ...,
+        service_rate_ppm: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rate_ppm", b"_rate_ppm", "_service_rate_ppm", b"_service_rate_ppm", "rate_ppm", b"rate_ppm", "service_rate_ppm", b"service_rate_ppm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "carrier_no", b"carrier_no", "day", b"day", "down_channel_no", b"down_channel_no", "kind", b"kind", "line_id", b"line_id", "number", b"number", "order_id", b"order_id", "service_micros", b"service_micros", "their_no", b"their_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rate_ppm", b"_rate_ppm", "_service_rate_ppm", b"_service_rate_ppm", "amount_micros", b"amount_micros", "carrier_no", b"carrier_no", "day", b"day", "down_channel_no", b"down_channel_no", "kind", b"kind", "line_id", b"line_id", "number", b"number", "order_id", b"order_id", "product_no", b"product_no", "rate_ppm", b"rate_ppm", "service_micros", b"service_micros", "service_rate_ppm", b"service_rate_ppm", "their_no", b"their_no"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__rate_ppm: _TypeAlias = _typing.Literal["rate_ppm"]  # noqa: Y015
+    _WhichOneofArgType__rate_ppm: _TypeAlias = _typing.Literal["_rate_ppm", b"_rate_ppm"]  # noqa: Y015
+    _WhichOneofReturnType__service_rate_ppm: _TypeAlias = _typing.Literal["service_rate_ppm"]  # noqa: Y015
+    _WhichOneofArgType__service_rate_ppm: _TypeAlias = _typing.Literal["_service_rate_ppm", b"_service_rate_ppm"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rate_ppm) -> _WhichOneofReturnType__rate_ppm | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__service_rate_ppm) -> _WhichOneofReturnType__service_rate_ppm | None: ...
 
 Global___Invoice: _TypeAlias = Invoice  # noqa: Y015
 

@@ -101,6 +101,38 @@ OPERATOR_BELOW: Operator.ValueType  # 7
 """Below the value."""
 Global___Operator: _TypeAlias = Operator  # noqa: Y015
 
+class _EndedKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EndedKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EndedKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ENDED_KIND_UNSPECIFIED: _EndedKind.ValueType  # 0
+    """Never sent."""
+    ENDED_KIND_PAY: _EndedKind.ValueType  # 1
+    """支付."""
+    ENDED_KIND_REFUND: _EndedKind.ValueType  # 2
+    """退款."""
+    ENDED_KIND_PAY_CORRECTED: _EndedKind.ValueType  # 3
+    """支付更正: a person found the other result to be true."""
+    ENDED_KIND_REFUND_CORRECTED: _EndedKind.ValueType  # 4
+    """退款更正."""
+
+class EndedKind(_EndedKind, metaclass=_EndedKindEnumTypeWrapper):
+    """EndedKind is what ended."""
+
+ENDED_KIND_UNSPECIFIED: EndedKind.ValueType  # 0
+"""Never sent."""
+ENDED_KIND_PAY: EndedKind.ValueType  # 1
+"""支付."""
+ENDED_KIND_REFUND: EndedKind.ValueType  # 2
+"""退款."""
+ENDED_KIND_PAY_CORRECTED: EndedKind.ValueType  # 3
+"""支付更正: a person found the other result to be true."""
+ENDED_KIND_REFUND_CORRECTED: EndedKind.ValueType  # 4
+"""退款更正."""
+Global___EndedKind: _TypeAlias = EndedKind  # noqa: Y015
+
 @_typing.final
 class Caller(_message.Message):
     """Caller is on whose behalf a call is made."""
@@ -1559,3 +1591,133 @@ class ListResourcesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListResourcesResponse: _TypeAlias = ListResourcesResponse  # noqa: Y015
+
+@_typing.final
+class EndedPay(_message.Message):
+    """EndedPay is a pay or a refund when it ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_ID_FIELD_NUMBER: _builtins.int
+    ENDED_KIND_FIELD_NUMBER: _builtins.int
+    TRACTION_NO_FIELD_NUMBER: _builtins.int
+    PAY_TRACTION_NO_FIELD_NUMBER: _builtins.int
+    MERCHANT_UUID_FIELD_NUMBER: _builtins.int
+    CLIENT_NO_FIELD_NUMBER: _builtins.int
+    THIRD_NO_FIELD_NUMBER: _builtins.int
+    MODE_NAME_FIELD_NUMBER: _builtins.int
+    COMPONENT_FIELD_NUMBER: _builtins.int
+    SUCCEEDED_FIELD_NUMBER: _builtins.int
+    AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
+    MOVED_MICROS_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    record_id: _builtins.int
+    """Its trade record, which names it for ever."""
+    ended_kind: Global___EndedKind.ValueType
+    """What it is."""
+    traction_no: _builtins.str
+    """tractionNo."""
+    pay_traction_no: _builtins.str
+    """tractionNo of the pay."""
+    merchant_uuid: _builtins.str
+    """merchantUUID."""
+    client_no: _builtins.str
+    """clientPayNo or clientRefundNo."""
+    third_no: _builtins.str
+    """thirdPayNo or thirdRefundNo; empty without."""
+    mode_name: _builtins.str
+    """payModeName."""
+    component: _builtins.str
+    """With whom the money moved: payChannel, without it payTemplateId, without that the mode; empty when no component moved it."""
+    succeeded: _builtins.bool
+    """Whether it succeeded."""
+    amount_micros: _builtins.int
+    """payAmount or refundAmount."""
+    moved_micros: _builtins.int
+    """What moved: the amount, 0 of a failure; of a correction what it adds, below zero when it takes back."""
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        record_id: _builtins.int = ...,
+        ended_kind: Global___EndedKind.ValueType = ...,
+        traction_no: _builtins.str = ...,
+        pay_traction_no: _builtins.str = ...,
+        merchant_uuid: _builtins.str = ...,
+        client_no: _builtins.str = ...,
+        third_no: _builtins.str = ...,
+        mode_name: _builtins.str = ...,
+        component: _builtins.str = ...,
+        succeeded: _builtins.bool = ...,
+        amount_micros: _builtins.int = ...,
+        moved_micros: _builtins.int = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "client_no", b"client_no", "component", b"component", "end_time", b"end_time", "ended_kind", b"ended_kind", "merchant_uuid", b"merchant_uuid", "mode_name", b"mode_name", "moved_micros", b"moved_micros", "pay_traction_no", b"pay_traction_no", "record_id", b"record_id", "succeeded", b"succeeded", "third_no", b"third_no", "traction_no", b"traction_no"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndedPay: _TypeAlias = EndedPay  # noqa: Y015
+
+@_typing.final
+class ListEndedPaysRequest(_message.Message):
+    """ListEndedPaysRequest names a day."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    day: _builtins.str
+    """Day in Beijing, yyyy-mm-dd, over for ten minutes."""
+    page_size: _builtins.int
+    """At most 1000, 100 when 0."""
+    page_token: _builtins.str
+    """next_page_token of the page before."""
+    def __init__(
+        self,
+        *,
+        day: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEndedPaysRequest: _TypeAlias = ListEndedPaysRequest  # noqa: Y015
+
+@_typing.final
+class ListEndedPaysResponse(_message.Message):
+    """ListEndedPaysResponse is one page, which may be empty before the last."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def pays(self) -> _containers.RepeatedCompositeFieldContainer[Global___EndedPay]:
+        """By end_time and record."""
+
+    def __init__(
+        self,
+        *,
+        pays: _abc.Iterable[Global___EndedPay] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "pays", b"pays"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEndedPaysResponse: _TypeAlias = ListEndedPaysResponse  # noqa: Y015

@@ -76,6 +76,11 @@ class PaymentServiceStub:
                 request_serializer=shoudan_dot_pay_dot_v1_dot_payment__service__pb2.NotifyRefundRequest.SerializeToString,
                 response_deserializer=shoudan_dot_pay_dot_v1_dot_payment__service__pb2.NotifyRefundResponse.FromString,
                 _registered_method=True)
+        self.ListEndedPays = channel.unary_unary(
+                '/shoudan.pay.v1.PaymentService/ListEndedPays',
+                request_serializer=shoudan_dot_pay_dot_v1_dot_payment__service__pb2.ListEndedPaysRequest.SerializeToString,
+                response_deserializer=shoudan_dot_pay_dot_v1_dot_payment__service__pb2.ListEndedPaysResponse.FromString,
+                _registered_method=True)
         self.ListResources = channel.unary_unary(
                 '/shoudan.pay.v1.PaymentService/ListResources',
                 request_serializer=shoudan_dot_pay_dot_v1_dot_payment__service__pb2.ListResourcesRequest.SerializeToString,
@@ -144,6 +149,14 @@ class PaymentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListEndedPays(self, request, context):
+        """ListEndedPays pages through what ended on a day that is over, as it ended, with what persons corrected that day; the rows of a day never
+        change. Errors: FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListResources(self, request, context):
         """ListResources pages through one collection. Errors: FIELD_INVALID, RESOURCE_NOT_FOUND.
         """
@@ -193,6 +206,11 @@ def add_PaymentServiceServicer_to_server(servicer, server):
                     servicer.NotifyRefund,
                     request_deserializer=shoudan_dot_pay_dot_v1_dot_payment__service__pb2.NotifyRefundRequest.FromString,
                     response_serializer=shoudan_dot_pay_dot_v1_dot_payment__service__pb2.NotifyRefundResponse.SerializeToString,
+            ),
+            'ListEndedPays': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEndedPays,
+                    request_deserializer=shoudan_dot_pay_dot_v1_dot_payment__service__pb2.ListEndedPaysRequest.FromString,
+                    response_serializer=shoudan_dot_pay_dot_v1_dot_payment__service__pb2.ListEndedPaysResponse.SerializeToString,
             ),
             'ListResources': grpc.unary_unary_rpc_method_handler(
                     servicer.ListResources,
@@ -418,6 +436,33 @@ class PaymentService:
             '/shoudan.pay.v1.PaymentService/NotifyRefund',
             shoudan_dot_pay_dot_v1_dot_payment__service__pb2.NotifyRefundRequest.SerializeToString,
             shoudan_dot_pay_dot_v1_dot_payment__service__pb2.NotifyRefundResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEndedPays(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.pay.v1.PaymentService/ListEndedPays',
+            shoudan_dot_pay_dot_v1_dot_payment__service__pb2.ListEndedPaysRequest.SerializeToString,
+            shoudan_dot_pay_dot_v1_dot_payment__service__pb2.ListEndedPaysResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,6 +34,10 @@ class PaymentServiceStub:
     """NotifyPay takes a component's result of a pay. Errors: RESOURCE_NOT_FOUND, also for a wrong sign."""
     NotifyRefund: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.NotifyRefundRequest, _payment_service_pb2.NotifyRefundResponse]
     """NotifyRefund takes a component's result of a refund. Errors: RESOURCE_NOT_FOUND, also for a wrong sign."""
+    ListEndedPays: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.ListEndedPaysRequest, _payment_service_pb2.ListEndedPaysResponse]
+    """ListEndedPays pages through what ended on a day that is over, as it ended, with what persons corrected that day; the rows of a day never
+    change. Errors: FIELD_INVALID.
+    """
     ListResources: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.ListResourcesRequest, _payment_service_pb2.ListResourcesResponse]
     """ListResources pages through one collection. Errors: FIELD_INVALID, RESOURCE_NOT_FOUND."""
 
@@ -105,6 +109,16 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_payment_service_pb2.NotifyRefundRequest, _abc.Awaitable[_payment_service_pb2.NotifyRefundResponse]],
     ) -> _abc.Awaitable[_payment_service_pb2.NotifyRefundResponse]:
         """NotifyRefund takes a component's result of a refund. Errors: RESOURCE_NOT_FOUND, also for a wrong sign."""
+
+    @_abc_1.abstractmethod
+    def ListEndedPays(
+        self,
+        request: _payment_service_pb2.ListEndedPaysRequest,
+        context: _aio.ServicerContext[_payment_service_pb2.ListEndedPaysRequest, _abc.Awaitable[_payment_service_pb2.ListEndedPaysResponse]],
+    ) -> _abc.Awaitable[_payment_service_pb2.ListEndedPaysResponse]:
+        """ListEndedPays pages through what ended on a day that is over, as it ended, with what persons corrected that day; the rows of a day never
+        change. Errors: FIELD_INVALID.
+        """
 
     @_abc_1.abstractmethod
     def ListResources(
