@@ -55,8 +55,8 @@ SELECT $1, n, 3, n, 'down', $2, 1, 'S' || n, '', 'C', 1, 100000000, 1, 0, 100000
 FROM generate_series(1, CAST($4 AS bigint)) n
 """
 _DAY: Final = """
-INSERT INTO trade_day (day, status, trades, page_token, apart, what, create_time)
-SELECT CAST($1 AS date) + n, 20, 0, '', 0, '', now() FROM generate_series(-1, 4) n
+INSERT INTO trade_day (day, status, trades, page_token, apart, what, create_time, pays)
+SELECT CAST($1 AS date) + n, 20, 0, '', 0, '', now(), 0 FROM generate_series(-1, 4) n
 """
 
 

@@ -42,8 +42,8 @@ ACCOUNT_FACT = """INSERT INTO account_fact (day, account_id, ident, groups, eid,
     opening_micros, debits_micros, credits_micros, closing_micros, head_hash)
     VALUES ($1, 7, 'oms', 'down_channel', 'test', 'the bookshop', 1, 2, 500000000, 198000000, 1000000,
     303000000, '')"""
-TRADE_DAY = """INSERT INTO trade_day (day, status, trades, page_token, apart, what, create_time)
-    VALUES ($1, 20, 0, '', 0, '', now()) ON CONFLICT DO NOTHING"""
+TRADE_DAY = """INSERT INTO trade_day (day, status, trades, page_token, apart, what, create_time, pays)
+    VALUES ($1, 20, 0, '', 0, '', now(), 0) ON CONFLICT DO NOTHING"""
 
 STATUS = "SELECT status FROM exception WHERE exception_id = $1"
 

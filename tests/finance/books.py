@@ -32,8 +32,8 @@ PAY_TRADE = """INSERT INTO pay_trade (day_no, record_id, kind, number, pay_numbe
     SELECT $1, n, k, n, n, 'm', $2, '', t, '微信', s, a, a * s, e
     FROM unnest($3::bigint[], $4::smallint[], $5::text[], $6::bigint[], $7::smallint[], $8::timestamptz[])
         AS given(n, k, t, a, s, e)"""
-TRADE_DAY = """INSERT INTO trade_day (day, status, trades, page_token, apart, what, create_time)
-    VALUES ($1, 20, 0, '', 0, '', now()) ON CONFLICT DO NOTHING"""
+TRADE_DAY = """INSERT INTO trade_day (day, status, trades, page_token, apart, what, create_time, pays)
+    VALUES ($1, 20, 0, '', 0, '', now(), 0) ON CONFLICT DO NOTHING"""
 
 
 @dataclass(frozen=True)

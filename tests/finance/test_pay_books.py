@@ -27,7 +27,8 @@ PAY = """INSERT INTO pay_order (id, uuid, merchant_uuid, client_pay_no, content_
     extra_params, status, sent, parked, third_pay_no, start_time, expire_time, pay_start_time, finish_time,
     create_time, modify_time)
     VALUES ($1::bigint, 'p' || $1::bigint, $2, 'c' || $1::bigint, '', $1::bigint::text, 'm', '微信扫码', $3,
-    $4, false, '', '', 10000000, 0, '', '', 'payed', 'heard', false, 't' || $1::bigint, $5, $5, $5, $5, $5, $5)"""
+    $4, false, '', '', 10000000, 0, '', '', 'payed', 'heard', false, 't' || $1::bigint, $5, $5, $5, $5,
+    $5, $5)"""
 RECORD = """INSERT INTO trade_record (id, uuid, traction_no, trade_type, amount_micros, status, result_code,
     merchant_uuid, mode_uuid, pay_uuid, refund_uuid, create_time)
     VALUES ($1::bigint, 't' || $1::bigint, $2::bigint::text, 'pay', 10000000, $3, '', $4, 'm',

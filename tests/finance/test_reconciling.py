@@ -10,7 +10,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from grpc import aio
+from grpc import StatusCode, aio
 from typer.testing import CliRunner
 
 from shoudan.finance.v1 import reconcile_service_pb2 as pb
@@ -156,6 +156,28 @@ async def test_what_has_the_number_we_gave_or_only_an_account_a_face_and_a_time_
     )
     assert rows[0][3] in {row[0] for row in theirs}
     assert not [row[0] for row in theirs if "13800" in row[0]]
+
+
+async def test_what_payserver_does_not_say_yet_is_awaited_and_then_judged(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any) -> Any:
+        raise aio.AioRpcError(StatusCode.UNAVAILABLE, aio.Metadata(), aio.Metadata())
+
+    day, number = DAY + timedelta(days=5), 7_100_000_000_000_001
+    pay = f"{number},T1,,,,10.00,{day} 12:00:00,支付,成功"
+    data = f"{HEAD}\n{pay}\n合计,1,10.00\n".encode()
+    with monkeypatch.context() as patched:
+        patched.setattr(type(books.harness.context.pay), "ended_pays", away)
+        await books.harness.sql("UPDATE trade_day SET pays = NULL WHERE day = $1", day)
+        await books.imported("alipay", data)
+        await books.quiet("alipay")
+        waits = await books.run("alipay")
+    assert (waits.awaiting, await books.open("alipay")) == (1, [])
+    found = await books.run("alipay")
+    assert (found.awaiting, found.longs) == (0, 1)
+    (one,) = await books.open("alipay")
+    assert (one.kind, one.their_no, one.diff_micros) == (ExceptionKind.LONG, "T1", 10 * YUAN)
 
 
 async def test_accounts_of_the_release_before_are_hidden(books: Books) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Final
 
+from grpc import aio
+
 from shoudan_finance import pay_books
 from shoudan_finance.context import Context
 from shoudan_finance.entries import Line
@@ -17,6 +19,9 @@ from shoudan_finance.store import entries, pay_trades, runs, trades
 from shoudan_finance.store.entries import Digests
 from shoudan_finance.store.pay_trades import PayTrade
 from shoudan_finance.store.trades import Trade
+from shoudan_kit import log
+
+_log = log.get_logger("finance")
 
 PAGE_ROWS: Final = 10_000
 FAILED: Final = 90  # trade.result
@@ -26,17 +31,22 @@ _KINDS: Final = {3: EntryKind.DELIVERY, 4: EntryKind.RETURN}
 _PAYS: Final = {5: EntryKind.PAY, 6: EntryKind.REFUND}
 
 
-async def take_day(context: Context, source: str, day: date) -> int:
+async def take_day(context: Context, source: str, day: date) -> int | None:
     """Make entries of a day's trades with a supplier or payment component; how many there are.
 
-    A repeat adds nothing. A day that is not over in PayServer is looked at again. Raises grpc.RpcError.
+    A repeat adds nothing. None while PayServer does not say what ended: the day is looked at again.
     """
-    here = await pay_books.take(context, day)
+    try:
+        here = await pay_books.take(context, day)
+    except aio.AioRpcError as error:
+        _log.info("pays_not_here", day=str(day), error=error.code().name)
+        here = False
     count = await _take_trades(context, source, day)
-    if here:
-        count += await _take_pays(context, source, day)
-        async with context.app.work("finance.our_side_taken") as work:
-            await runs.took(work.db, source, day, count)
+    if not here:
+        return None
+    count += await _take_pays(context, source, day)
+    async with context.app.work("finance.our_side_taken") as work:
+        await runs.took(work.db, source, day, count)
     return count
 
 

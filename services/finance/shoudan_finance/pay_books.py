@@ -18,7 +18,10 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def take(context: Context, day: date) -> bool:
-    """Fetch what is missing; False when the day is not over there. Raises grpc.RpcError when pay is away."""
+    """Fetch what is missing; False when the day is not over there, or pay is of the release before.
+
+    Raises grpc.RpcError when pay is away.
+    """
     async with context.app.db.connect() as db:
         if await store.are_here(db, day):
             return True
@@ -27,7 +30,7 @@ async def take(context: Context, day: date) -> bool:
         try:
             page, token = await context.pay.ended_pays(day, token)
         except aio.AioRpcError as error:
-            if error.code() is StatusCode.INVALID_ARGUMENT:
+            if error.code() in {StatusCode.INVALID_ARGUMENT, StatusCode.UNIMPLEMENTED}:
                 return False
             raise
         async with context.app.work("finance.pays") as work:

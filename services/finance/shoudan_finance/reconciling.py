@@ -10,8 +10,6 @@ from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from typing import Final
 
-from grpc import aio
-
 from shoudan_finance import events, our_side
 from shoudan_finance.context import Context
 from shoudan_finance.kinds import RECONCILE, Reconcile
@@ -120,8 +118,7 @@ async def _failed(
     context: Context, task: Task[Reconcile], one: Run, counts: Counts, error: BaseException
 ) -> None:
     """End a run that cannot be made; one that the database did not let happen comes again some times."""
-    gone = isinstance(error, Exception) and (away(error) or isinstance(error, aio.AioRpcError))
-    if not isinstance(error, Exception) or (gone and task.count < TRIES_MAX):
+    if not isinstance(error, Exception) or (away(error) and task.count < TRIES_MAX):
         raise error
     what = f"{describe(error)} at the {task.count}. attempt"
     async with context.app.work("finance.run_failed") as work:
@@ -164,7 +161,9 @@ async def _terms(
     async with context.app.db.connect() as db:
         here = await runs.trade_days(db, source, first - ONE_DAY, today, DAYS_MAX + 2)
     taken = [await _taken(context, source, one) for one in here] if covered else []
-    until = _until(first, [one.day for one in here])
+    # Of a day that is not whole here nothing of theirs is due.
+    whole = [one.day for one in taken if one.entries is not None]
+    until = _until(first, whole if covered else [one.day for one in here])
     due = today - (template.due_days + 1) * ONE_DAY
     counts.uncovered = sum(
         bool(one.entries) and first <= one.day <= due and not _covers(covered, one.day)
