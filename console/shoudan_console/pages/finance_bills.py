@@ -32,6 +32,7 @@ KINDS: Final[dict[str, str]] = {
     "fund": _("Movements of an account"),
     "trade": _("Orders and refunds of a channel"),
     "supply": _("Deliveries and returns of a supplier"),
+    "merchant": _("Pays and refunds of a merchant of PayServer"),
 }
 FORMATS: Final = ("csv", "xlsx", "pdf")
 
