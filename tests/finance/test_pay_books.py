@@ -180,7 +180,7 @@ async def test_bills_of_merchants_wait_while_pay_is_away_and_come_by_themselves(
     async def away(*_: Any) -> Any:
         raise aio.AioRpcError(StatusCode.UNAVAILABLE, aio.Metadata(), aio.Metadata())
 
-    merchants = "SELECT eid FROM bill WHERE kind = 'merchant' AND first_day = $1 ORDER BY eid"
+    merchants = "SELECT eid FROM bill WHERE ident = 'payserver' AND first_day = $1 ORDER BY eid"
     kinds = context.app.settings.daily_bills
     kinds.append("merchant")
     try:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,6 +15,8 @@ from shoudan_kit.db.columns import Rows, literal, types
 from shoudan_kit.db.text_statements import columns, statement, unnest
 
 TEXT_MAX: Final = 256
+# A merchant's bill is stored as the trade bill of a system of this name, which every release may read.
+MERCHANT, TRADE, PAYSERVER = "merchant", "trade", "payserver"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ class Place:
     first_day: date
     bill_id: int
 
+
+S = TypeVar("S", bound=Spec)
 
 _BILL: Final = Rows(Bill)
 _SPEC: Final = Rows(Spec)
@@ -151,30 +155,45 @@ ON CONFLICT DO NOTHING RETURNING day
 """)
 
 
+def _stored(spec: S) -> S:
+    return replace(spec, kind=TRADE, ident=PAYSERVER) if spec.kind == MERCHANT else spec
+
+
+def _read(row: Bill) -> Bill:
+    stored = row.kind == TRADE and row.ident == PAYSERVER
+    return replace(row, kind=MERCHANT, ident="") if stored else row
+
+
 async def add(db: AsyncConnection, bills: Sequence[NewBill]) -> list[int]:
     """Ask for bills; the ids of those that were not asked for before."""
-    return list((await db.execute(_ADD, columns(bills, *_NEW.names))).scalars())
+    rows = [_stored(one) for one in bills]
+    return list((await db.execute(_ADD, columns(rows, *_NEW.names))).scalars())
 
 
 async def find(db: AsyncConnection, spec: Spec) -> Bill | None:
     """The bill of these, if it was asked for."""
-    return _BILL.one(await db.execute(_FIND, {n: getattr(spec, n) for n in _SPEC.names}))
+    row = _stored(spec)
+    found = _BILL.one(await db.execute(_FIND, {n: getattr(row, n) for n in _SPEC.names}))
+    return None if found is None else _read(found)
 
 
 async def get(db: AsyncConnection, bill_id: int) -> Bill | None:
     """One bill."""
-    return _BILL.one(await db.execute(_GET, {"bill_id": bill_id}))
+    found = _BILL.one(await db.execute(_GET, {"bill_id": bill_id}))
+    return None if found is None else _read(found)
 
 
 async def page(db: AsyncConnection, before: int, most: int) -> list[Bill]:
     """Bills that were asked for before one, newest first."""
-    return _BILL.all(await db.execute(_PAGE, {"before": before, "most": most}))
+    return [
+        _read(one) for one in _BILL.all(await db.execute(_PAGE, {"before": before, "most": most}))
+    ]
 
 
 async def page_of(db: AsyncConnection, eid: str, after: Place, most: int) -> list[Bill]:
     """Bills of a channel, supplier or member behind one, by their first day."""
     binds = {"eid": eid, "from_day": after.first_day, "after": after.bill_id, "most": most}
-    return _BILL.all(await db.execute(_PAGE_OF, binds))
+    return [_read(one) for one in _BILL.all(await db.execute(_PAGE_OF, binds))]
 
 
 async def begin(db: AsyncConnection, bill_id: int, attempt: int) -> bool:

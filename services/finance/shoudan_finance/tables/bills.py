@@ -34,9 +34,9 @@ BILLS: Final = Table(
     column(
         "kind",
         String(8),
-        "fund 资金账单, trade 下游交易账单, supply 上游交易账单, merchant 商户交易账单",
+        "fund 资金账单, trade 下游交易账单, supply 上游交易账单",
     ),
-    column("ident", String(32), "系统标识"),
+    column("ident", String(32), "系统标识; payserver of a merchant's trade bill 商户交易账单"),
     column("groups", String(32), "账户分组 begins so; any when empty"),
     column("eid", String(64), "channel, supplier or member; any when empty"),
     column("first_day", Date, "first day"),
@@ -56,7 +56,7 @@ BILLS: Final = Table(
     moment("create_time", "asked for"),
     moment("publish_time", "published", null=True),
     one_of("status", BillStatus),
-    one_of("kind", ("fund", "trade", "supply", "merchant")),
+    one_of("kind", ("fund", "trade", "supply")),
     one_of("format", ("csv", "xlsx", "pdf")),
     CheckConstraint(
         "(status = 20) = (sha256 <> '') AND (status = 20) = (manifest <> '')", name="proof"

@@ -12,7 +12,6 @@ REST = (
     "CREATE TABLE pay_trade_rest PARTITION OF pay_trade DEFAULT"
     " WITH (autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05)"
 )
-KINDS = "kind IN ('fund', 'trade', 'supply', 'merchant')"
 
 
 def upgrade() -> None:
@@ -46,7 +45,5 @@ def upgrade() -> None:
     op.execute(REST)
     pays = "PayServer's results of the day that are here; null before all are"
     op.add_column("trade_day", column("pays", BIG, pays, null=True))
-    kinds = "fund 资金账单, trade 下游交易账单, supply 上游交易账单, merchant 商户交易账单"
-    op.alter_column("bill", "kind", comment=kinds)
-    op.execute("ALTER TABLE bill DROP CONSTRAINT bill_kind")
-    op.execute(f"ALTER TABLE bill ADD CONSTRAINT bill_kind CHECK ({KINDS}) NOT VALID")
+    ident = "系统标识; payserver of a merchant's trade bill 商户交易账单"
+    op.alter_column("bill", "ident", comment=ident)
