@@ -136,6 +136,14 @@ class Nemesis:
         await asyncio.to_thread(shutil.rmtree, self.stage.nats.home.folder("store"))
         await self._start_again(NATS)
 
+    async def _certificates(self, fault: Fault) -> None:
+        """Every process and NATS get new ones, as at the end of their life."""
+        certificates = self.stage.certificates
+        assert certificates is not None
+        renewed = await asyncio.to_thread(certificates.authority.rotate, early=True)
+        assert {NATS, "order", "gateway"} <= {one.name for one in renewed}
+        self.stage.nats.reload()
+
     # ------------------------------------------------------------ links
     async def _on_link(self, fault: Fault) -> None:
         link = self.stage.links[fault.where]

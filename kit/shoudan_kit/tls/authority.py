@@ -137,15 +137,18 @@ class Authority:
         self._put(name, _pem(certificate), _key_pem(key), group=group)
         return self.look(name, now)
 
-    def rotate(self, *, days: float | None = None, now: datetime | None = None) -> list[Issued]:
+    def rotate(
+        self, *, days: float | None = None, now: datetime | None = None, early: bool = False
+    ) -> list[Issued]:
         """Renew what is in the last third of its life, or not usable; gives what was renewed.
 
-        `days` is the life of the new ones; without it they live as long as those they replace.
+        `days` is the life of the new ones; without it they live as long as those they replace. With `early`
+        all are renewed.
         """
         now = now or datetime.now(UTC)
         renewed: list[Issued] = []
         for old in self.show(now):
-            if not old.due(now):
+            if not early and not old.due(now):
                 continue
             life = days or DAYS
             if days is None and old.begins and old.expires:

@@ -76,6 +76,14 @@ def test_the_last_third_of_a_life_is_when_it_is_renewed(made: Authority) -> None
     assert renewed.expires - renewed.begins - BACKDATED == timedelta(days=6)
 
 
+def test_all_are_renewed_early_when_that_is_asked_for(made: Authority) -> None:
+    first = [made.issue(name, days=6, now=NOW) for name in ("order", "pay")]
+    assert made.rotate(now=NOW) == []
+    renewed = made.rotate(now=NOW, early=True)
+    assert [one.name for one in renewed] == ["order", "pay"]
+    assert not {one.serial for one in renewed} & {one.serial for one in first}
+
+
 def test_a_clock_that_is_behind_takes_a_new_certificate(made: Authority) -> None:
     made.issue("pay", now=NOW)
     assert made.look("pay", NOW - timedelta(minutes=14)).wrong == ""
