@@ -112,6 +112,10 @@ chaos *args:
 sweep *args:
     @{{bin}}/python -m tests.chaos.sweep {{args}}
 
+# By hand: a million transitions of the product on stores in memory, every law after each commit (docs/chaos/simulation.md)
+simulate *args:
+    @{{bin}}/python -m tests.simulation.main {{args}}
+
 # By hand: 21 000 inputs (--inputs N) for all gRPC methods, for all HTTP endpoints, and a share of them for each parser;
 # --hour also fuzzes the parsers by coverage and asks every HTTP operation by schemathesis; the figures are in docs/chaos
 fuzz *args:

@@ -107,6 +107,14 @@ MUTANTS = (
         "a supplier is paid what it stated",
     ),
     Mutant(
+        "the_planned_cost_is_remembered",
+        f"{_ORDER}/transfers.py",
+        "cached is not None and task.payload.delivery_id in cached.costed",
+        "cached is not None",
+        ("tests/simulation/test_simulation.py",),
+        "a supplier is paid what it stated, whichever replica pays",
+    ),
+    Mutant(
         "any_cost_is_believed",
         f"{_ORDER}/costs.py",
         "if stated_micros * 1_000_000 > agreed_micros * max_ppm:",

@@ -24,6 +24,11 @@ HELD_PART: Final = (
 )
 
 
+def _now_s() -> float:
+    """Seconds that never go back."""
+    return time.monotonic()
+
+
 @dataclass(slots=True, eq=False)
 class Cover:
     """The row `task_id`, due `delay_s` after it was made, or with the lease while it covers tasks."""
@@ -35,7 +40,7 @@ class Cover:
     lifted: bool = False  # covers nothing any more
     # A commit of steps under it was not answered: they may be nowhere, so its row stays due with the lease.
     doubted: bool = False
-    made_at: float = field(default_factory=time.monotonic)
+    made_at: float = field(default_factory=_now_s)
 
     def holds(self, lease_s: float) -> bool:
         """Whether a task made now may stay unwritten."""

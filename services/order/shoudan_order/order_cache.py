@@ -16,6 +16,8 @@ class CachedOrder:
     order: Order
     cover: Cover
     deliveries: dict[int, Delivery] = field(default_factory=dict[int, Delivery])
+    # Of them those whose success was heard here: what they cost is known, of others what was planned.
+    costed: set[int] = field(default_factory=set[int])
 
 
 class OrdersInMemory:

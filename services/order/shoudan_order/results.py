@@ -343,6 +343,7 @@ def _succeeded(
     cached = context.memory.get(order.order_id)
     if cached is not None:
         cached.deliveries[part.delivery_id] = part
+        cached.costed.add(part.delivery_id)
     work.tasks.finish_id(kinds.DELIVER, part.delivery_id)
     if now.order_status != OrderStatus.SUCCEEDED:
         events.order_event(

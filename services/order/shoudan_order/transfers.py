@@ -178,12 +178,13 @@ async def pay_up(context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]) ->
 async def _purchases(
     context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]
 ) -> dict[int, Delivery]:
-    """Deliveries that are to be paid, with the real costs: from memory, else as stored."""
+    """Deliveries that are to be paid, with the real costs: from memory if heard here, else as stored."""
     found: dict[int, Delivery] = {}
     missing: list[int] = []
     for task in tasks:
         cached = context.memory.get(task.payload.order_id)
-        part = cached.deliveries.get(task.payload.delivery_id) if cached is not None else None
+        known_here = cached is not None and task.payload.delivery_id in cached.costed
+        part = cached.deliveries.get(task.payload.delivery_id) if cached and known_here else None
         if part is not None:
             found[part.delivery_id] = part
         else:
