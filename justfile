@@ -108,6 +108,10 @@ cluster postgres_bin:
 chaos *args:
     @{{bin}}/python -m tests.chaos.run {{args}}
 
+# By hand: pairs of calls at the same moment through two gateways, each pair so often
+races times="200":
+    SHOUDAN_RACES={{times}} {{bin}}/python -m pytest -v tests/system/test_races.py
+
 # By hand: every fault point of an order's life, failed at in every way, for every way an order may end
 sweep *args:
     @{{bin}}/python -m tests.chaos.sweep {{args}}
