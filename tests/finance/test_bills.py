@@ -418,7 +418,7 @@ async def test_the_bills_of_a_day_and_month_are_made_by_themselves_once(
             found = (await harness.bill_stub.ListBills(request)).bills
             return [one.status for one in found] == [pb.BILL_STATUS_PUBLISHED] * len(found) != []
 
-        await eventually(made)
+        await eventually(made, 60)  # of a whole month's days
         found = (await harness.bill_stub.ListBills(request)).bills
         assert (str(day.replace(day=1)), str(day)) in {(b.first_day, b.last_day) for b in found}
         for eid, kind in (("m1", "trade"), ("m2", "supply")):
