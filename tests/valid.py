@@ -134,6 +134,8 @@ def _moved(one: Any) -> None:
 
 def _operator(message: Any) -> None:
     message.name, message.roles[:] = "eve", ["ops"]
+    if "channels" in message.DESCRIPTOR.fields_by_name:
+        del message.channels[:]  # an account of channels has no roles
 
 
 def _cards(message: Any) -> None:
@@ -290,6 +292,12 @@ VALID: dict[str, Correct] = {
         setattr(m.bill, "eid", "test"),
         setattr(m.bill, "first_day", "2026-11-20"),
         setattr(m, "link_s", 60),
+    ),
+    "BillService/GetChannelBillLink": lambda m: (
+        m.bill.Clear(),
+        setattr(m, "channel_no", "test"),
+        setattr(m.bill, "kind", "trade"),
+        setattr(m.bill, "first_day", "2026-11-20"),
     ),
     "BillService/GetSupplierBillLink": lambda m: (
         m.bill.Clear(),

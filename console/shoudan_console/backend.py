@@ -43,10 +43,11 @@ class Rpc:
     def method(self) -> str:
         return self.path.rpartition("/")[2]
 
-    def allows(self, roles: frozenset[str]) -> bool:
-        """Whether the contract lets an operator with these roles call it."""
+    def allows(self, roles: frozenset[str], *, partner: bool = False) -> bool:
+        """Whether the contract lets an operator with these roles call it, or a partner's account."""
         service, _, method = self.path.partition("/")
-        return right_of(service, method).allows(Caller("operator", roles=roles))
+        kind = "partner" if partner else "operator"
+        return right_of(service, method).allows(Caller(kind, roles=roles))
 
 
 @dataclass(frozen=True, slots=True)

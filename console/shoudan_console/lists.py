@@ -48,11 +48,12 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One filter of a list: a text, one of `choices` (value and label), or a moment of Beijing."""
+    """One filter of a list: a text, one of `choices` (value and label), a moment of Beijing, or one of the
+    account's own channels."""
 
     name: str
     label: str
-    kind: Literal["text", "choice", "moment"] = "text"
+    kind: Literal["text", "choice", "moment", "own"] = "text"
     choices: Sequence[tuple[str, str]] = ()
     hint: str = ""
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from starlette.responses import Response
 
 from shoudan_console import lists, store
 from shoudan_console.backend import Rpc
 from shoudan_console.lists import Listing
+from shoudan_console.sessions import Session
 from shoudan_console.visits import Missing, Visit, local
 
+Whose = Literal["staff", "partner", "both"]
 Handler = Callable[[Visit], Awaitable[Response]]
 VIEW_CHARS_MAX: Final = 60
 
@@ -21,7 +23,7 @@ VIEW_CHARS_MAX: Final = 60
 @dataclass(frozen=True, slots=True)
 class Page:
     """An address. `show` answers GET, `act` a form; `open`: without a login; `enrolling`: also while an
-    authenticator is missing."""
+    authenticator is missing; `whose`: for whom it is there."""
 
     path: str
     show: Handler | None = None
@@ -29,6 +31,11 @@ class Page:
     open: bool = False
     enrolling: bool = False
     upload: bool = False  # a form of it may send a file
+    whose: Whose = "staff"
+
+    def there_for(self, session: Session) -> bool:
+        """Whether it is a page of this session's side."""
+        return self.open or self.whose == "both" or (self.whose == "partner") == session.partner
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +46,11 @@ class Entry:
     label: str
     group: str
     needs: tuple[Rpc, ...] = ()
+    whose: Whose = "staff"
 
     def shown_to(self, visit: Visit) -> bool:
+        if self.whose != "both" and (self.whose == "partner") != visit.known.partner:
+            return False
         return not self.needs or any(map(visit.may, self.needs))
 
     def here(self, path: str) -> bool:
@@ -48,7 +58,7 @@ class Entry:
         return path == self.path or (self.path != "/" and path.startswith(f"{self.path}/"))
 
 
-def listing_pages(listing: Listing, **more: Any) -> tuple[Page, ...]:
+def listing_pages(listing: Listing, whose: Whose = "staff", **more: Any) -> tuple[Page, ...]:
     """The pages of a list: itself, its export, its saved views."""
 
     async def show(visit: Visit) -> Response:
@@ -58,9 +68,9 @@ def listing_pages(listing: Listing, **more: Any) -> tuple[Page, ...]:
         return await lists.export(listing, visit)
 
     return (
-        Page(listing.path, show),
-        Page(f"{listing.path}.csv", export),
-        Page(f"{listing.path}/views", act=partial(_views, listing)),
+        Page(listing.path, show, whose=whose),
+        Page(f"{listing.path}.csv", export, whose=whose),
+        Page(f"{listing.path}/views", act=partial(_views, listing), whose=whose),
     )
 
 

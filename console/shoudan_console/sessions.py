@@ -58,6 +58,12 @@ class Session:
     roles: frozenset[str]
     tokens: Tokens
     proved: bool = False
+    channels: tuple[str, ...] = ()  # of a partner's account
+
+    @property
+    def partner(self) -> bool:
+        """A partner's account, which has an entrance of its own."""
+        return bool(self.channels)
 
     @property
     def csrf(self) -> str:
@@ -129,9 +135,10 @@ class Sessions:
         cookie = secrets.token_urlsafe(COOKIE_BYTES)
         may = frozenset(operator.roles) if roles is None else roles
         made = Session(
-            cookie, operator.operator_id, operator.name, may, tokens_of(tokens), proved=proved
-        )
-        whose = (made.operator_id, made.operator, sorted(may))
+            cookie, operator.operator_id, operator.name, may, tokens_of(tokens), proved,
+            tuple(sorted(operator.channels)),
+        )  # fmt: skip
+        whose = (made.operator_id, made.operator, sorted(may), list(made.channels))
         async with self._db.begin() as db:
             if before:
                 await store.end(db, _hash(before))
@@ -157,11 +164,15 @@ class Sessions:
         except (InvalidTag, msgspec.DecodeError):
             return None
         roles = frozenset(row.roles)
-        found = Session(cookie, row.operator_id, row.operator, roles, tokens, proved=row.proved)
+        found = Session(
+            cookie, row.operator_id, row.operator, roles, tokens, row.proved, row.channels
+        )
         if row.to_note:
             async with self._db.begin() as db:
                 await store.note_use(db, row.hash)
-        if tokens.access_until - RENEW_AHEAD_S > datetime.now(UTC).timestamp():
+        # What cannot be renewed, because an authenticator is missing, is good to its very end.
+        ahead_s = 0 if found.to_enrol else RENEW_AHEAD_S
+        if tokens.access_until - ahead_s > datetime.now(UTC).timestamp():
             return found
         return await self._renewed(found, row, address)
 
@@ -181,11 +192,11 @@ class Sessions:
             _log.info("session_refused", operator=found.operator, reason=refused.reason)
             await self.end(found, at_identity=False)
             return None
-        roles = frozenset(asked.token_roles)
+        roles, channels = frozenset(asked.token_roles), tuple(sorted(asked.operator.channels))
         async with self._db.begin() as db:
             sealed = _seal(found.cookie, tokens)
-            await store.renew(db, row.hash, row.sealed, sealed, sorted(roles))
-        return replace(found, tokens=tokens, roles=roles)
+            await store.renew(db, row.hash, row.sealed, sealed, sorted(roles), list(channels))
+        return replace(found, tokens=tokens, roles=roles, channels=channels)
 
     async def end(self, session: Session, address: str = "", *, at_identity: bool = True) -> None:
         """Log out here, and at identity when it can be reached. Repeats change nothing."""

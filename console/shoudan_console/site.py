@@ -31,6 +31,7 @@ from shoudan_kit.rpc.refusal import Refused
 TEMPLATES: Final = Path(__file__).with_name("templates")
 FORM: Final = "form"  # the cookie that forms before a login are bound to
 FORBIDDEN: Final = ("NOT_ALLOWED", "PERMISSION_DENIED", "NO_CALLER", "UNAUTHENTICATED")
+OWN: Final = "/own/orders"  # where a partner's account begins
 NOWHERE: Final = QueryParams("")
 GONE: Final = 499  # for a browser that has left, as proxies write it
 # What is answered with a page of its own; the last one is every bug, which the server logs, too.
@@ -93,7 +94,7 @@ def application(site: Site, found: assets.Assets) -> Starlette:
     routes: list[BaseRoute] = [
         Mount(assets.PATH, found.app(security.HEADERS)),
         *(_route(site, page) for page in PAGES),
-        _route(site, Page("/{rest:path}", _nothing)),
+        _route(site, Page("/{rest:path}", _nothing, whose="both")),
     ]
     return Starlette(routes=routes, exception_handlers=dict.fromkeys(FAILURES, _failed))
 
@@ -175,6 +176,10 @@ async def _checked(visit: Visit, page: Page) -> Response:
         return visit.redirect("/login", next=visit.here)
     if session is not None and session.to_enrol and not page.enrolling:
         return visit.redirect("/enrol")
+    if session is not None and not page.there_for(session):
+        if visit.path == "/":
+            return visit.redirect(OWN)
+        raise Missing
     handler = page.act if request.method == "POST" else page.show
     assert handler is not None, "routes name the methods that there are"
     return await handler(visit)

@@ -13,15 +13,15 @@ from shoudan_kit.db.text_statements import statement
 SWEEP_MAX: Final = 1_000
 
 _OPEN = statement("""
-INSERT INTO console_session (session_hash, operator_id, operator, roles, tokens_sealed,
+INSERT INTO console_session (session_hash, operator_id, operator, roles, channels, tokens_sealed,
   create_time, use_time, end_time, prove_time)
-VALUES (:hash, :operator_id, :operator, CAST(:roles AS text[]), :sealed,
+VALUES (:hash, :operator_id, :operator, CAST(:roles AS text[]), CAST(:channels AS text[]), :sealed,
   shoudan_now(), shoudan_now(), shoudan_now() + make_interval(secs => :session_s),
   CASE WHEN :proved THEN shoudan_now() END)
 """)
 # A request that comes within the idle time is a use, written once in half a minute.
 _FIND = statement("""
-SELECT session_hash, operator_id, operator, roles, tokens_sealed, end_time,
+SELECT session_hash, operator_id, operator, roles, channels, tokens_sealed, end_time,
   coalesce(prove_time > shoudan_now() - make_interval(secs => :prove_s), false) AS proved,
   use_time < shoudan_now() - interval '30 seconds' AS to_note
 FROM console_session
@@ -31,7 +31,8 @@ WHERE session_hash = :hash AND end_time > shoudan_now()
 _USE = statement("UPDATE console_session SET use_time = shoudan_now() WHERE session_hash = :hash")
 # Of two requests that renewed the tokens at once the first one's stay: identity gave both the same.
 _RENEW = statement("""
-UPDATE console_session SET tokens_sealed = :sealed, roles = CAST(:roles AS text[])
+UPDATE console_session SET tokens_sealed = :sealed, roles = CAST(:roles AS text[]),
+  channels = CAST(:channels AS text[])
 WHERE session_hash = :hash AND tokens_sealed = :before
 """)
 _END = statement("DELETE FROM console_session WHERE session_hash = :hash RETURNING operator_id")
@@ -68,6 +69,7 @@ class SessionRow:
     operator_id: int
     operator: str
     roles: tuple[str, ...]
+    channels: tuple[str, ...]
     sealed: bytes
     end_time: datetime
     proved: bool
@@ -77,16 +79,16 @@ class SessionRow:
 async def open_session(
     db: AsyncConnection,
     key: bytes,
-    operator: tuple[int, str, list[str]],
+    operator: tuple[int, str, list[str], list[str]],
     sealed: bytes,
     session_s: float,
     *,
     proved: bool,
 ) -> None:
-    """Store a new session."""
-    operator_id, name, roles = operator
+    """Store a new session of an operator: number, name, roles, channels."""
+    operator_id, name, roles, channels = operator
     values = {"hash": key, "operator_id": operator_id, "operator": name, "roles": roles}
-    more = {"sealed": sealed, "session_s": session_s, "proved": proved}
+    more = {"channels": channels, "sealed": sealed, "session_s": session_s, "proved": proved}
     await db.execute(_OPEN, {**values, **more})
 
 
@@ -101,6 +103,7 @@ async def find(db: AsyncConnection, key: bytes, idle_s: float, prove_s: float) -
         row.operator_id,
         row.operator,
         tuple(row.roles),
+        tuple(row.channels),
         row.tokens_sealed,
         row.end_time,
         row.proved,
@@ -114,10 +117,16 @@ async def note_use(db: AsyncConnection, key: bytes) -> None:
 
 
 async def renew(
-    db: AsyncConnection, key: bytes, before: bytes, sealed: bytes, roles: list[str]
+    db: AsyncConnection,
+    key: bytes,
+    before: bytes,
+    sealed: bytes,
+    roles: list[str],
+    channels: list[str],
 ) -> None:
     """Replace its tokens, unless another request has."""
-    values: dict[str, Any] = {"hash": key, "before": before, "sealed": sealed, "roles": roles}
+    values: dict[str, Any] = {"hash": key, "before": before, "sealed": sealed}
+    values |= {"roles": roles, "channels": channels}
     await db.execute(_RENEW, values)
 
 

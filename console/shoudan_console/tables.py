@@ -15,6 +15,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    text,
 )
 
 from shoudan_kit.db.foundation import NAMES, rights
@@ -35,6 +36,13 @@ Table(
     Column("operator", Text, nullable=False, comment="login name"),
     Column("roles", ARRAY(Text), nullable=False, comment="for what is shown; services judge"),
     Column(
+        "channels",
+        ARRAY(Text),
+        nullable=False,
+        server_default=text("'{}'::text[]"),
+        comment="of a partner's account: its channels; services judge",
+    ),
+    Column(
         "tokens_sealed",
         LargeBinary,
         nullable=False,
@@ -48,7 +56,7 @@ Table(
     Index("console_session_use", "use_time"),
     CheckConstraint("length(session_hash) = 32", name="hash_length"),
     comment="会话: browsers of operators",
-    info=rights(update=("tokens_sealed", "use_time", "roles"), delete=True),
+    info=rights(update=("tokens_sealed", "use_time", "roles", "channels"), delete=True),
 )
 
 Table(

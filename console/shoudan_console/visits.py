@@ -123,7 +123,8 @@ class Visit:
 
     def may(self, rpc: Rpc) -> bool:
         """Whether this operator's roles are among those that may call it: else no button is shown."""
-        return self.session is not None and rpc.allows(self.session.roles)
+        session = self.session
+        return session is not None and rpc.allows(session.roles, partner=session.partner)
 
     async def panel(self, found: Awaitable[T]) -> Panel[T]:
         """What was found, or why nothing was."""

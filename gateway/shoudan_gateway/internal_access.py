@@ -67,7 +67,8 @@ class InternalAccess:
         except Refusal as refusal:
             _log.info("refused", route=endpoint.path, reason=refusal.reason, facts=refusal.metadata)
             raise Problem(GatewayError.TOKEN_WRONG) from None
-        if not right_for(endpoint).allows(caller):
+        # A partner's account signs in at the console; here its channel signs its calls.
+        if caller.kind == "partner" or not right_for(endpoint).allows(caller):
             _log.info(
                 "refused", route=endpoint.path, caller=caller.name, roles=sorted(caller.roles)
             )

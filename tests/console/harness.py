@@ -142,6 +142,19 @@ class Desk:
             self.people[name] = await self.begin(name, made.one_time_password)
         return self.people[name]
 
+    async def account(self, name: str, *channels: str) -> Person:
+        """An account of a partner's person, made the first time it is asked for."""
+        if name not in self.people:
+            request = pb.CreateOperatorRequest(name=name, channels=channels)
+            made = await self.call("CreateOperator", request, self.admin_token)
+            self.people[name] = await self.begin(name, made.one_time_password)
+        return self.people[name]
+
+    async def met(self, name: str, secret: str) -> Person:
+        """A person who has set itself up in a browser."""
+        self.people[name] = Person(name, secret)
+        return self.people[name]
+
     async def begin(self, name: str, password: str) -> Person:
         """The first login of an operator, who gives itself a password and an authenticator."""
         request = pb.LoginRequest(name=name, password=password, new_password=PASSWORD)

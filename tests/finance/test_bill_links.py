@@ -128,6 +128,49 @@ async def test_a_link_is_good_for_a_day_at_most(harness: FinanceHarness) -> None
         assert await refused(harness.bill_stub.GetBillLink(request)) == "FIELD_INVALID"
 
 
+async def test_a_channel_s_link_is_of_its_own_accounts_whatever_is_asked_for(
+    harness: FinanceHarness,
+) -> None:
+    key = await harness.ledger.account(10 * YUAN)
+    day = await harness.close_day()
+    await harness.completed(day)
+    asked = pb.MakeBillRequest(
+        kind="fund", ident="payserver", groups="up_", eid="sup9", first_day=str(day)
+    )
+    found: list[pb.GetBillLinkResponse] = []
+
+    async def there() -> bool:
+        request = pb.GetChannelBillLinkRequest(channel_no=key.eid, bill=asked)
+        found[:] = [(await harness.bill_stub.GetChannelBillLink(request)).link]
+        return found[0].token != ""
+
+    await eventually(there)
+    bill = found[0].bill
+    assert (bill.eid, bill.ident, bill.groups) == (key.eid, "oms", "down_")
+    for channel_no, code in ((key.eid, ""), ("sup9", "BILL_LINK_NOT_FOUND")):
+        token = pb.DownloadBillRequest(token=found[0].token, channel_no=channel_no)
+        stream = harness.bill_stub.DownloadBill(token)
+        if code:
+            assert await refused(stream.read()) == code
+        else:
+            assert b"".join([part.body async for part in stream])
+    for kind in ("supply", ""):
+        request = pb.GetChannelBillLinkRequest(channel_no=key.eid, bill=asked)
+        request.bill.kind = kind
+        assert await refused(harness.bill_stub.GetChannelBillLink(request)) == "FIELD_INVALID"
+
+
+async def test_a_fund_bill_of_a_supplier_with_the_same_number_is_not_the_channel_s(
+    harness: FinanceHarness,
+) -> None:
+    key = await harness.ledger.account(10 * YUAN)
+    day = await harness.close_day()
+    await harness.completed(day)
+    one = await linked(harness, eid=key.eid, groups="up_", first_day=str(day))
+    token = pb.DownloadBillRequest(token=one.token, channel_no=key.eid)
+    assert await refused(harness.bill_stub.DownloadBill(token).read()) == "BILL_LINK_NOT_FOUND"
+
+
 def of_supplier(eid: str, day: Any, **more: Any) -> pb.GetSupplierBillLinkRequest:
     bill = pb.MakeBillRequest(kind="supply", eid=eid, first_day=str(day), **more)
     return pb.GetSupplierBillLinkRequest(

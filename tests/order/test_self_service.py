@@ -15,6 +15,7 @@ from shoudan.order.v1 import channel_service_pb2 as pb
 from shoudan.order.v1 import order_service_pb2 as order_pb
 from shoudan_kit.ids import first_of
 from shoudan_kit.rpc.refusal import refused_from_rpc
+from shoudan_order import self_service
 from tests.order.harness import LOOPBACK, YUAN, OrderHarness
 from tests.order.test_trouble import reaches
 from tests.poll import eventually
@@ -83,6 +84,44 @@ async def test_all_orders_of_a_period_are_listed_once_oldest_first(harness: Orde
     assert one.sell_amount_micros == 180 * YUAN
     assert one.state.status == 0
     assert one.HasField("end_time")
+
+
+async def test_the_newest_orders_come_first_where_that_is_asked_for(harness: OrderHarness) -> None:
+    numbers = await delivered(harness, 5)
+    seen: list[int] = []
+    token = ""
+    for size in (2, 2, 1):
+        wanted = period(page_size=2, page_token=token, newest_first=True)
+        page = await harness.channels.ListChannelOrders(pb.ListChannelOrdersRequest(**wanted))
+        assert len(page.orders) == size
+        seen += [one.state.order_id for one in page.orders]
+        token = page.next_page_token
+    assert (seen, token) == (numbers[::-1], "")
+
+
+async def test_orders_are_found_by_status_and_by_the_channel_s_number(
+    harness: OrderHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(self_service, "READ_MAX", 2)
+    numbers = await delivered(harness, 3)
+    found, token, pages = [], "", 0
+    while pages == 0 or token:
+        wanted = period(statuses=[order_pb.ORDER_STATUS_FAILED], page_token=token)
+        page = await harness.channels.ListChannelOrders(pb.ListChannelOrdersRequest(**wanted))
+        found, token, pages = [*found, *page.orders], page.next_page_token, pages + 1
+    assert (found, pages) == ([], 2)  # two are looked at, and one
+    wanted = period(statuses=[order_pb.ORDER_STATUS_SUCCEEDED], page_size=1)
+    page = await harness.channels.ListChannelOrders(pb.ListChannelOrdersRequest(**wanted))
+    assert [one.state.order_id for one in page.orders] == numbers[:1]
+    assert page.next_page_token == str(numbers[0])
+    await refund(harness, numbers[1], "back")
+    request_no = (await harness.get(numbers[1])).state.request_no
+    for channel_no, count in (("test", 1), ("other", 0)):
+        key = {"channel_no": channel_no, "request_no": request_no}
+        orders = await harness.channels.ListChannelOrders(pb.ListChannelOrdersRequest(**key))
+        refunds = await harness.channels.ListChannelRefunds(pb.ListChannelRefundsRequest(**key))
+        assert [one.state.order_id for one in orders.orders] == numbers[1:2] * count
+        assert [one.request.refund_no for one in refunds.refunds] == ["back"] * count
 
 
 async def test_a_period_has_its_start_and_not_its_end(harness: OrderHarness) -> None:

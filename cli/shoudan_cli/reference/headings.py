@@ -53,10 +53,12 @@ _WORDS: Final[Mapping[str, Both]] = {
         "The services and the operators' roles that may call each method, as its option `callers` says. A "
         "service shows its certificate, an operator a token; every other caller is refused. A method with "
         "approvers needs two persons: an operator who may call it proposes the call, another one approves. "
-        "`no role`: an operator whose token has no role, such as before its authenticator is in force.",
+        "`no role`: an operator whose token has no role, such as before its authenticator is in force. "
+        "`partner`: an account of down channels; a name is that of the field that holds one of its own.",
         "每个接口允许哪些服务和操作员角色调用，由接口的 `callers` 选项规定。"
         "服务以证书、操作员以令牌表明身份，其余调用一律拒绝。列出审批角色的接口须两人完成：一人提案，另一人审批。"
-        "`no role` 表示令牌不含任何角色的操作员，例如尚未启用动态口令时。",
+        "`no role` 表示令牌不含任何角色的操作员，例如尚未启用动态口令时。"
+        "`partner` 表示下游渠道的账号；所列名称为请求中的字段，其值须为该账号自己的渠道。",
     ),
     "about_settings": Both(
         "Read once at start. First that is set wins: the variable shown, the variable without its section "

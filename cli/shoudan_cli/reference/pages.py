@@ -221,6 +221,7 @@ def _callers(words: Headings) -> Iterator[str]:
                 *rights.SERVICES,
                 *rights.ROLES,
                 "no role",
+                "partner",
                 "anyone",
                 words["approvers"],
             ],
@@ -232,8 +233,17 @@ def _ticks(right: rights.Right) -> Iterator[str]:
     yield from (TICK if one in right.services else "" for one in rights.SERVICES)
     yield from (TICK if one in right.roles else "" for one in rights.ROLES)
     yield TICK if right.operators else ""
+    yield _own(right.partners)
     yield TICK if right.anyone else ""
     yield ", ".join(one for one in rights.ROLES if one in right.approvers)
+
+
+def _own(partners: rights.OwnRows | None) -> str:
+    """What a partner's account may ask for: the field that names one of its channels."""
+    if partners is None or partners.itself:
+        return "" if partners is None else TICK
+    limits = (f"{name}: {', '.join(sorted(values))}" for name, values in partners.limits)
+    return "; ".join((_code(partners.channel), *limits))
 
 
 def _settings(words: Headings) -> Iterator[str]:

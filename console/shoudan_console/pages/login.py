@@ -161,6 +161,6 @@ async def prove(visit: Visit) -> Response:
 PAGES: Final = (
     Page("/login", show, act, open=True),
     Page("/logout", act=logout, open=True, enrolling=True),
-    Page("/enrol", show_enrol, enrol, enrolling=True),
-    Page("/prove", show_prove, prove),
+    Page("/enrol", show_enrol, enrol, enrolling=True, whose="both"),
+    Page("/prove", show_prove, prove, whose="both"),
 )

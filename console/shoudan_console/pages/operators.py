@@ -154,11 +154,11 @@ PAGES: Final = (
     *listing_pages(LISTING),
     Page("/operators/{name}", show),
     Page("/operators/{name}/end", act=end_session),
-    Page(ME, show_me),
-    Page("/me/end", act=end_session),
-    Page("/me/password", act=change_password),
+    Page(ME, show_me, whose="both"),
+    Page("/me/end", act=end_session, whose="both"),
+    Page("/me/password", act=change_password, whose="both"),
 )
 NAVIGATION: Final = (
     Entry(PATH, _("Operators"), _("Administer"), (calls.LIST_OPERATORS,)),
-    Entry(ME, _("My sessions"), _("Administer")),
+    Entry(ME, _("My sessions"), _("Administer"), whose="both"),
 )

@@ -187,11 +187,12 @@ async def _keys(visit: Visit, number: str) -> Sequence[Key]:
             kind=kind, owner=number, ended=True, page_size=KEYS_MAX
         )
         answer = await visit.ask(LIST_CREDENTIALS, request)
-        found += [_key(each, word) for each in answer.credentials]
+        found += [key_of(each, word) for each in answer.credentials]
     return found
 
 
-def _key(each: Any, word: str) -> Key:
+def key_of(each: Any, word: str) -> Key:
+    """A credential as people see it."""
     return Key(
         each.credential_id,
         each.kind,
@@ -209,10 +210,11 @@ async def _endpoints(visit: Visit, number: str) -> Sequence[tuple[Any, Status]]:
     """Where it is sent what happens, and how that goes."""
     request = endpoint_pb.ListEndpointsRequest(channel_no=number)
     found = (await visit.ask(calls.LIST_ENDPOINTS, request)).endpoints
-    return [(each, _sent_to(each)) for each in found]
+    return [(each, sent_to(each)) for each in found]
 
 
-def _sent_to(each: Any) -> Status:
+def sent_to(each: Any) -> Status:
+    """Whether an endpoint is sent what it is owed."""
     if not each.enabled:
         return Status(_("Disabled"), "idle", each.state)
     return Status(*ENDPOINT_STATES.get(each.state, (str(each.state), "idle")), each.state)

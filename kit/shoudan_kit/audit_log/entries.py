@@ -139,7 +139,9 @@ def who() -> Who:
     # Without a token only this machine is let in where the gateway hands on.
     if caller is LOCAL_OWNER or (caller.kind == "service" and handed_on_from()):
         return Who("local", "", current_address())
-    return Who(caller.kind, caller.id or caller.name, current_address())
+    # An account of a partner has a number and a name as an operator has: its rows say whose it is by that.
+    kind = "operator" if caller.kind == "partner" else caller.kind
+    return Who(kind, caller.id or caller.name, current_address())
 
 
 @dataclass(slots=True)

@@ -13,17 +13,21 @@ _NAMES: Final = (
 )
 _SECURITY: Final = "transport_security_type"
 
-Kind = Literal["service", "operator", "none"]
+Kind = Literal["service", "operator", "partner", "none"]
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The caller of one call: a service by its certificate, an operator by a token, or none."""
+    """The caller of one call: a service by its certificate, an operator by a token, an account of down
+    channels by a token, or none."""
 
     kind: Kind
     name: str = ""
     roles: frozenset[str] = frozenset()
-    id: str = ""  # of an operator: stays when the name changes
+    id: str = ""  # of an operator or an account: stays when the name changes
+    channels: frozenset[str] = (
+        frozenset()
+    )  # of an account: the down channels whose rows are its own
 
 
 NO_CALLER: Final = Caller("none")

@@ -22,6 +22,7 @@ from shoudan_kit.rpc.rights import ANYONE, CONSOLE, KNOWN, ROLES, SERVICES, Righ
 Mode = Literal["enforce", "loopback"]
 Verify = Callable[[str], Caller]  # whose token it is; raises a Refusal
 
+_PERSONS: Final = ("operator", "partner")
 BY: Final = "by"  # the field of a request that says who did it
 _STANDARD: Final = {health.SERVICE_NAME: "health", reflection.SERVICE_NAME: "reflection"}
 # How gRPC writes the peer of a connection from this machine.
@@ -100,8 +101,16 @@ class Access:
 
     def fill_doer(self, request: Any, caller: Caller) -> None:
         """An operator is who the token says, whatever the request says of it."""
-        if self.names_doer and caller.kind == "operator":
+        if self.names_doer and caller.kind in _PERSONS:
             request.by = caller.name
+
+    def check_own(self, request: Any, caller: Caller) -> None:
+        """An account of down channels asks of its own rows alone. Raises NotAllowed."""
+        if caller.kind != "partner":
+            return
+        partners = self.right.partners
+        if partners is None or not partners.holds(request, caller.channels):
+            raise NotAllowed(self.path, "partner", "own channels")
 
 
 def access_of(service: str, method: str, opened: Sequence[str] = ()) -> Access:
@@ -151,7 +160,8 @@ class Callers:
         _context.set(context)
         _method.set(access.path)
         if not (caller is LOCAL_OWNER or access.right.allows(caller)):
-            name = caller.name if caller.kind == "service" else ", ".join(sorted(caller.roles))
+            named = {"service": caller.name, "partner": "partner"}
+            name = named.get(caller.kind, ", ".join(sorted(caller.roles)))
             raise NotAllowed(access.path, name, access.right.needed)
         return caller
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -24,9 +24,30 @@ SERVICES: Final = ("order", "pay", "delivery", "erp_ingest", "gateway", "identit
 
 
 @dataclass(frozen=True, slots=True)
+class OwnRows:
+    """What an account of down channels may ask of a method: what is about `itself`, or the rows of the
+    channel that the field `channel` names behind `prefix`, with the fields of `limits` as they say."""
+
+    itself: bool = False
+    channel: str = ""
+    prefix: str = ""
+    limits: tuple[tuple[str, frozenset[str]], ...] = ()
+
+    def holds(self, request: Any, channels: Collection[str]) -> bool:
+        """Whether a request asks of rows of these channels alone."""
+        if self.itself:
+            return True
+        named: str = getattr(request, self.channel)
+        number = named.removeprefix(self.prefix)
+        own = bool(number) and number in channels and named.startswith(self.prefix)
+        return own and all(getattr(request, name) in values for name, values in self.limits)
+
+
+@dataclass(frozen=True, slots=True)
 class Right:
     """The services and the operators' roles that may call one method; `anyone`: who calls is not asked;
-    `operators`: every operator, one without a role too.
+    `operators`: every operator, one without a role too; `partners`: accounts of down channels, as far as
+    their requests ask of their own rows.
 
     A method with `approvers` needs two persons: an operator proposes it, one of these roles approves it.
     """
@@ -36,11 +57,14 @@ class Right:
     anyone: bool = False
     approvers: frozenset[str] = frozenset()
     operators: bool = False
+    partners: OwnRows | None = None
 
     def allows(self, caller: Caller) -> bool:
-        """Whether this caller may call the method."""
+        """Whether this caller may call the method; a partner's request is looked at, too, before it runs."""
         if self.anyone:
             return True
+        if caller.kind == "partner":
+            return self.partners is not None
         if caller.kind == "service":
             return caller.name in self.services
         return caller.kind == "operator" and (
@@ -54,10 +78,9 @@ class Right:
             return "anyone"
         if self.operators:
             return "an operator"
-        return (
-            " or ".join((*sorted(self.services), *(r for r in ROLES if r in self.roles)))
-            or "no caller"
-        )
+        partners = ("a partner",) if self.partners else ()
+        roles = (one for one in ROLES if one in self.roles)
+        return " or ".join((*sorted(self.services), *roles, *partners)) or "no caller"
 
 
 # What begins with one of these changes nothing; a method that does is named otherwise.
@@ -89,7 +112,20 @@ def _right(method: Any) -> Right:
     if unknown := ((roles | approvers) - set(ROLES)) | (services - set(SERVICES)):
         raise ValueError(f"{method.full_name}: no such caller: {', '.join(sorted(unknown))}")
     every = frozenset(ROLES) if VIEWER in roles or callers.operators else roles
-    return Right(services, every, callers.anyone, approvers, callers.operators)
+    partners = _own_rows(method, callers.partners) if callers.HasField("partners") else None
+    if approvers and partners:
+        raise ValueError(f"{method.full_name}: what two operators decide is not open to partners")
+    return Right(services, every, callers.anyone, approvers, callers.operators, partners)
+
+
+def _own_rows(method: Any, given: callers_pb2.OwnRows) -> OwnRows:
+    """As the contract says it. ValueError: not one of both, or a field that the request does not have."""
+    limits = tuple((one.field, frozenset[str](one.values)) for one in given.limits)
+    named = {*(name for name, _values in limits), *((given.channel,) if given.channel else ())}
+    unknown = named - {one.name for one in method.input_type.fields}
+    if unknown or given.itself == bool(given.channel):
+        raise ValueError(f"{method.full_name}: partners: {', '.join(sorted(unknown)) or 'whose?'}")
+    return OwnRows(given.itself, given.channel, given.prefix, limits)
 
 
 def changes(method: str) -> bool:

@@ -289,6 +289,7 @@ def _answering(
     async def call(request: Any, context: RpcContext) -> Any:
         async with _Call(method, context) as caller:
             await _refuse_unreadable(request, context)
+            method.access.check_own(request, caller)
             method.access.fill_doer(request, caller)
             if method.check_alone is not None and caller.id:  # a person, not a service
                 await method.check_alone(method.access.path, request, caller)
@@ -307,6 +308,7 @@ def _yielding(
     async def call(request: Any, context: RpcContext) -> AsyncIterator[Any]:
         async with _Call(method, context) as caller:
             await _refuse_unreadable(request, context)
+            method.access.check_own(request, caller)
             method.access.fill_doer(request, caller)
             if method.check_alone is not None and caller.id:  # a person, not a service
                 await method.check_alone(method.access.path, request, caller)

@@ -99,13 +99,21 @@ class TokenSigner:
         self.key_id = key_id(key.public_key())
 
     def issue(
-        self, operator_id: str, name: str, roles: Collection[str], valid_s: int = VALID_S
+        self,
+        operator_id: str,
+        name: str,
+        roles: Collection[str],
+        valid_s: int = VALID_S,
+        channels: Collection[str] = (),
     ) -> str:
-        """A token good for `valid_s` seconds. ValueError: roles that do not exist, or too long a life."""
+        """A token good for `valid_s` seconds; with `channels` one of an account of down channels, which has
+        no roles. ValueError: roles that do not exist, or too long a life."""
         if unknown := sorted(set(roles) - set(ROLES)):
             raise ValueError(f"no such role: {', '.join(unknown)}")
         if not 0 < valid_s <= VALID_S_MAX:
             raise ValueError(f"a token is good for 1 to {VALID_S_MAX} seconds")
+        if roles and channels:
+            raise ValueError("an account of down channels has no roles")
         now = int(time.time())
         claims: dict[str, Any] = {
             "iss": self._system_id,
@@ -116,6 +124,7 @@ class TokenSigner:
             "iat": now,
             "exp": now + valid_s,
             "jti": secrets.token_hex(16),
+            **({"channels": sorted(channels)} if channels else {}),
         }
         return jwt.encode(claims, self._key, algorithm=ALGORITHMS[0], headers={"kid": self.key_id})
 
@@ -297,19 +306,26 @@ def _reread(file: _File) -> bool:
     return True
 
 
+def _is_texts(claim: object) -> bool:
+    return isinstance(claim, list) and all(
+        isinstance(one, str) for one in cast("list[object]", claim)
+    )
+
+
 def _read(claims: Mapping[str, Any]) -> Operator:
     """The operator of claims whose signature, issuer, audience and time are right."""
     subject, name, roles = claims["sub"], claims.get("name"), claims.get("roles")
-    lists = isinstance(roles, list) and all(
-        isinstance(one, str) for one in cast("list[object]", roles)
-    )
+    channels = claims.get("channels", [])
+    lists = _is_texts(roles) and _is_texts(channels)
     if not (isinstance(subject, str) and subject and isinstance(name, str) and lists):
         raise TokenRefused("a claim is wrong")
     if claims["exp"] - claims["iat"] > VALID_S_MAX:
         raise TokenRefused("valid for too long")
     known = frozenset(cast("list[str]", roles)) & frozenset(ROLES)
+    own = frozenset(cast("list[str]", channels))
+    who = (name[:NAME_CHARS_MAX], frozenset[str]() if own else known, subject[:NAME_CHARS_MAX])
     return Operator(
-        caller=Caller("operator", name[:NAME_CHARS_MAX], known, subject[:NAME_CHARS_MAX]),
+        caller=Caller("partner" if own else "operator", *who, own),
         token_id=str(claims["jti"])[:NAME_CHARS_MAX],
         expires_s=int(claims["exp"]),
     )

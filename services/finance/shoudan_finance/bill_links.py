@@ -23,11 +23,13 @@ from shoudan_finance.refusals import (
 from shoudan_finance.states import BillStatus
 from shoudan_finance.store import bill_links as store
 from shoudan_finance.store.bills import Bill, Spec
+from shoudan_finance.trade_bills import TRADE
 
 LINK_S: Final = 3600
 LINK_S_MAX: Final = 86_400
 TOKEN_BYTES: Final = 32
 TOKEN_CHARS_MAX: Final = 64
+CHANNELS: Final = "down_"  # how the groups of their accounts begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +59,32 @@ async def link(context: Context, spec: Spec, link_s: int) -> Link:
     return Link(bill, token, until)
 
 
-async def download(context: Context, token: str) -> AsyncIterator[tuple[int, bytes]]:
-    """The file that a token is for: its size, then piece by piece. Refuses BillLinkNotFound."""
+async def download(
+    context: Context, token: str, channel_no: str = ""
+) -> AsyncIterator[tuple[int, bytes]]:
+    """The file that a token is for, with a channel only one of its own: its size, then piece by piece.
+
+    Refuses BillLinkNotFound.
+    """
     if not 0 < len(token) <= TOKEN_CHARS_MAX or not token.isascii():
         raise BillLinkNotFound
     async with context.app.db.connect() as db:
         bill_id = await store.find(db, _digest(token))
     if bill_id is None:
         raise BillLinkNotFound
-    total = (await bills.get(context, bill_id)).bytes
+    bill = await bills.get(context, bill_id)
+    if channel_no and not is_of_channel(bill, channel_no):
+        raise BillLinkNotFound
+    total = bill.bytes
     async for _, body in bills.export(context, bill_id, 0):
         yield total, body
         total = 0
+
+
+def is_of_channel(bill: Bill, channel_no: str) -> bool:
+    """Whether it is a bill of this down channel: a supplier may have the same number."""
+    trade = bill.kind == TRADE
+    return bill.eid == channel_no and (trade or bill.groups.startswith(CHANNELS))
 
 
 async def purge(context: Context) -> None:

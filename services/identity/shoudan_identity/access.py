@@ -22,6 +22,8 @@ Subject = tuple[str, str | int]  # kind and key
 
 TOTP_ROLES: Final = frozenset({FINANCE_MAKER, FINANCE_CHECKER, ADMIN})
 NAME_CHARS_MAX: Final = 40
+CHANNELS_MAX: Final = 20  # of one account: they stand in each of its tokens
+CHANNEL_CHARS_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +45,19 @@ class Access:
     expires: datetime
 
 
-def needs_totp(roles: Sequence[str]) -> bool:
-    """Whether these roles move money or administer operators."""
-    return not TOTP_ROLES.isdisjoint(roles)
+def needs_totp(operator: OperatorRow) -> bool:
+    """Whether its roles move money or administer operators, or it comes from outside."""
+    return bool(operator.channels) or not TOTP_ROLES.isdisjoint(operator.roles)
 
 
-async def issue(context: Context, operator: OperatorRow, roles: Sequence[str]) -> Access:
-    """An access token of the operator with these roles. Refuses SecretUnreadable."""
+async def issue(
+    context: Context, operator: OperatorRow, roles: Sequence[str], channels: Sequence[str] = ()
+) -> Access:
+    """An access token of the operator with these roles, or channels. Refuses SecretUnreadable."""
     signer = await context.keys.signer()
     valid_s = context.settings.access_token_s
     expires = datetime.fromtimestamp(int(context.app.clock.now().timestamp()) + valid_s, UTC)
-    token = signer.issue(str(operator.operator_id), operator.name, roles, valid_s)
+    token = signer.issue(str(operator.operator_id), operator.name, roles, valid_s, channels)
     return Access(token, expires)
 
 
@@ -104,6 +108,15 @@ def checked_roles(roles: Sequence[str]) -> tuple[str, ...]:
     if unknown := sorted(set(roles) - set(ROLES)):
         raise FieldInvalid("roles", f"no such role: {unknown[0]}; of {', '.join(ROLES)}")
     return tuple(one for one in ROLES if one in roles)
+
+
+def checked_channels(channels: Sequence[str]) -> tuple[str, ...]:
+    """Channels in their order, each once. Refuses FieldInvalid."""
+    fine = all(1 <= len(one) <= CHANNEL_CHARS_MAX and one.isprintable() for one in channels)
+    if not fine or len(channels) > CHANNELS_MAX:
+        form = f"at most {CHANNELS_MAX} numbers of at most {CHANNEL_CHARS_MAX} characters"
+        raise FieldInvalid("channels", form)
+    return tuple(dict.fromkeys(channels))
 
 
 def record(

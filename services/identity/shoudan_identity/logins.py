@@ -178,7 +178,7 @@ async def open_at(
     if not (await store.known(work.db, own, codes.digest(device), place.address))[0]:
         device = codes.secret()  # never one that someone else chose
     await store.seen(work.db, own, codes.digest(device))
-    required = access.needs_totp(operator.roles) and not second
+    required = access.needs_totp(operator) and not second
     if required:
         tokens = Tokens(await access.issue(context, operator, ()))
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -44,9 +44,14 @@ class WithPassword:
 
 
 async def create(
-    context: Context, caller: Caller, name: str, display_name: str, roles: Sequence[str]
+    context: Context,
+    caller: Caller,
+    name: str,
+    display_name: str,
+    roles: Sequence[str],
+    channels: Sequence[str] = (),
 ) -> WithPassword:
-    """Add an operator. Refuses NameTaken, FieldInvalid, NotAllowed.
+    """Add an operator, or with channels a partner's account. Refuses NameTaken, FieldInvalid, NotAllowed.
 
     Repeats are refused with NameTaken; when the answer was lost, a reset gives a new password.
     """
@@ -54,7 +59,9 @@ async def create(
         raise FieldInvalid("name", "a small letter, then small letters, digits, - . _, at most 40")
     if len(display_name) > DISPLAY_CHARS_MAX or not display_name.isprintable():
         raise FieldInvalid("display_name", f"at most {DISPLAY_CHARS_MAX} printable characters")
-    wanted = access.checked_roles(roles)
+    wanted, own = access.checked_roles(roles), access.checked_channels(channels)
+    if wanted and own:
+        raise FieldInvalid("channels", "an account of channels has no roles")
     async with context.app.db.connect() as db:
         await access.acting(db, caller, ADMIN)
     password = codes.one_time_password()
@@ -64,11 +71,12 @@ async def create(
         await access.acting(work.db, caller, ADMIN)
         shown, once_s = display_name or name, context.settings.one_time_password_s
         new = await store.insert(
-            work.db, operator_id, name, shown, wanted, hashed, once_s, caller.name
+            work.db, operator_id, name, shown, wanted, hashed, once_s, caller.name, own
         )
         if not new:
             raise NameTaken(name)
-        operator = await _changed(work, caller, operator_id, "created", roles=wanted)
+        facts: dict[str, Any] = {"channels": own} if own else {"roles": wanted}
+        operator = await _changed(work, caller, operator_id, "created", **facts)
     return WithPassword(operator, password)
 
 
@@ -79,6 +87,8 @@ async def set_roles(
     wanted = access.checked_roles(roles)
     async with context.app.work("identity.roles") as work:
         before = await _target(work.db, caller, name)
+        if before.channels:
+            raise FieldInvalid("name", "is an account of channels, which has no roles")
         if ADMIN not in wanted:
             await _keep_an_admin(work.db, before)
         await store.set_roles(work.db, before.operator_id, wanted, caller.name)
@@ -89,6 +99,26 @@ async def set_roles(
             "roles",
             before={"roles": list(before.roles)},
             roles=wanted,
+        )
+
+
+async def set_channels(
+    context: Context, caller: Caller, name: str, channels: Sequence[str]
+) -> OperatorRow:
+    """Replace the channels of a partner's account. Refuses NotFound, FieldInvalid, NotAllowed."""
+    wanted = access.checked_channels(channels)
+    async with context.app.work("identity.channels") as work:
+        before = await _target(work.db, caller, name)
+        if not before.channels or not wanted:
+            raise FieldInvalid("channels", "one at least, of an account that has some")
+        await store.set_channels(work.db, before.operator_id, wanted, caller.name)
+        return await _changed(
+            work,
+            caller,
+            before.operator_id,
+            "channels",
+            before={"channels": list(before.channels)},
+            channels=wanted,
         )
 
 
@@ -214,9 +244,12 @@ async def show(context: Context, caller: Caller) -> OperatorRow:
 
 
 async def page(
-    context: Context, caller: Caller, size: int, token: str
+    context: Context, caller: Caller, size: int, token: str, channel_no: str = ""
 ) -> tuple[list[OperatorRow], str]:
-    """A page of operators by name and the token of the next. Refuses FieldInvalid, NotAllowed."""
+    """A page of operators by name, or of a channel's accounts, and the token of the next.
+
+    Refuses FieldInvalid, NotAllowed.
+    """
     if not 0 <= size <= PAGE_MAX:
         raise FieldInvalid("page_size", f"0 to {PAGE_MAX}")
     if token and not access.is_name(token):
@@ -224,7 +257,7 @@ async def page(
     most = size or PAGE_DEFAULT
     async with context.app.db.connect() as db:
         await access.acting(db, caller, ADMIN)
-        rows = await store.page(db, token, most + 1)
+        rows = await store.page(db, token, most + 1, channel_no)
     return rows[:most], rows[most - 1].name if len(rows) > most else ""
 
 

@@ -170,7 +170,7 @@ async def _decided(
 ) -> LoggedIn | Pending | None:
     """A session, what is still missing, or None for a wrong code."""
     second = not person.methods.isdisjoint(context.settings.oidc_second_factor)
-    needed = access.needs_totp(operator.roles) or operator.totp_sealed is not None
+    needed = access.needs_totp(operator) or operator.totp_sealed is not None
     if needed and not second and operator.totp_sealed is not None:
         if not brought.pending:
             return Pending(

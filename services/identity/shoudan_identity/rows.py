@@ -28,6 +28,7 @@ class OperatorRow:
     created_by: str
     update_time: datetime
     changed_by: str
+    channels: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)

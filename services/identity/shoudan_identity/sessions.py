@@ -138,7 +138,7 @@ async def _locked(work: UnitOfWork, parts: _Parts) -> SessionRow:
 async def _tokens(
     context: Context, operator: OperatorRow, row: SessionRow, parts: _Parts
 ) -> Tokens:
-    made = await access.issue(context, operator, operator.roles)
+    made = await access.issue(context, operator, operator.roles, operator.channels)
     token = f"{parts.session_id}.{parts.family}.{parts.own}"
     return Tokens(made, token, row.session_id, row.end_time)
 
@@ -165,7 +165,7 @@ def _barred(operator: OperatorRow, row: SessionRow) -> str:
     """Why the operator may not go on; empty when it may."""
     if operator.disabled:
         return "disabled"
-    lacks = access.needs_totp(operator.roles) and not row.second_factor
+    lacks = access.needs_totp(operator) and not row.second_factor
     return "its roles need an authenticator" if lacks else ""
 
 

@@ -131,6 +131,13 @@ class PayClient:
         answer = await self._stub.GetAccount(request, **call_options(self._call_s))
         return answer.account
 
+    async def spending(self, channel_no: str) -> tuple[int, int]:
+        """What left the account a channel pays from, and within how many seconds; raises as `account`."""
+        key = pb.AccountKey(ident=self._ident, groups="down_channel", eid=channel_no)
+        request = pb.GetSpendingRequest(key=key)
+        answer = await self._stub.GetSpending(request, **call_options(self._call_s))
+        return answer.spent_micros, answer.window_s
+
     async def create_accounts(self, side: str, channels: Sequence[tuple[str, str]]) -> None:
         """Named as 000 §二.3 names them; accounts that exist stay as they are."""
         items = [

@@ -24,6 +24,7 @@ from shoudan_order.store.channel_lists import Values
 from shoudan_order.store.nonces import CallNonce
 
 NO_ACCOUNT: Final = "ERROR_REASON_ACCOUNT_NOT_FOUND"
+READ_MAX: Final = 5_000  # orders that a page of some statuses looks at
 GROUPS: Final = ("down_channel", "down_commission", "down_service")
 
 
@@ -35,6 +36,8 @@ class Accounts(msgspec.Struct, frozen=True):
     locked: bool
     commission_micros: int
     service_micros: int
+    spent_micros: int = 0  # within window_s, where it was asked for
+    window_s: int = 0
 
     @property
     def available_micros(self) -> int:
@@ -49,11 +52,16 @@ class Period(msgspec.Struct, frozen=True):
     end: datetime
     after: int
     most: int
+    newest_first: bool = False
+    statuses: frozenset[int] = frozenset()  # any without one
 
     @property
     def numbers(self) -> tuple[int, int]:
         """The numbers that lie behind the page before and in the period: after, end."""
-        return max(self.after, first_of(self.start) - 1), first_of(self.end)
+        first, end = first_of(self.start) - 1, first_of(self.end)
+        if self.newest_first:
+            return first, min(self.after or end, end)
+        return max(self.after, first), end
 
 
 class Notify(msgspec.Struct, frozen=True):
@@ -63,17 +71,22 @@ class Notify(msgspec.Struct, frozen=True):
     attempts: Sequence[Values] = ()
 
 
-async def accounts(context: Context, channel_no: str) -> Accounts:
+async def accounts(context: Context, channel_no: str, *, spending: bool = False) -> Accounts:
     """The accounts of a channel as the ledger has them; what it has none for is 0."""
     main, commission, service = await asyncio.gather(
         *(_account(context, channel_no, groups) for groups in GROUPS)
     )
+    spent_micros, window_s = 0, 0
+    if spending and main.account_id:
+        spent_micros, window_s = await context.pay_client.spending(channel_no)
     return Accounts(
         main.balance_micros,
         main.credit_micros,
         main.locked,
         commission.balance_micros,
         service.balance_micros,
+        spent_micros,
+        window_s,
     )
 
 
@@ -88,10 +101,31 @@ async def _account(context: Context, channel_no: str, groups: str) -> Account:
 
 
 async def orders(context: Context, channel_no: str, period: Period) -> tuple[list[Values], str]:
-    """A page of a channel's orders, oldest first, and the token of the next."""
+    """A page of a channel's orders, in the order asked for, and the token of the next.
+
+    Of some statuses at most READ_MAX orders are looked at: a page may have fewer, and a next.
+    """
+    reads = READ_MAX if period.statuses else period.most
     async with context.app.db.connect() as db:
-        found = await store.orders(db, channel_no, *period.numbers, period.most)
-    return found, _token(found, "order_id", period.most)
+        found = await store.orders(
+            db, channel_no, *period.numbers, reads, newest_first=period.newest_first
+        )
+    if not period.statuses:
+        return found, _token(found, "order_id", period.most)
+    shown = [one for one in found if one["order_status"] in period.statuses][: period.most]
+    return shown, _token(shown, "order_id", period.most) or _token(found, "order_id", reads)
+
+
+async def order(context: Context, key: tuple[str, str]) -> list[Values]:
+    """A channel's order by the channel's number, or none."""
+    async with context.app.db.connect() as db:
+        return await store.order(db, *key)
+
+
+async def refunds_of(context: Context, key: tuple[str, str]) -> list[Values]:
+    """The refunds of an order by the channel's number, oldest first."""
+    async with context.app.db.connect() as db:
+        return await store.refunds_of(db, *key)
 
 
 async def refunds(context: Context, channel_no: str, period: Period) -> tuple[list[Values], str]:

@@ -9,14 +9,14 @@ from typing import Final, cast
 from shoudan.finance.v1 import bill_service_pb2 as pb
 from shoudan.finance.v1 import bill_service_pb2_grpc as grpc_pb
 from shoudan_finance import bill_links, bill_notices, bills
-from shoudan_finance.bill_links import Link
+from shoudan_finance.bill_links import CHANNELS, Link
 from shoudan_finance.bill_making import FUND
 from shoudan_finance.context import Context
 from shoudan_finance.delivery_client import SignedCall
 from shoudan_finance.refusals import FieldInvalid
 from shoudan_finance.rpc.reading import BEFORE_ALL, before_of, day_of, page_size
 from shoudan_finance.store.bills import Bill, Place, Spec
-from shoudan_finance.trade_bills import SUPPLY
+from shoudan_finance.trade_bills import SUPPLY, TRADE
 from shoudan_kit.rpc.messages import RpcContext, filled, stamp
 
 WORDS_MAX: Final = 64
@@ -97,11 +97,33 @@ class BillServicer(grpc_pb.BillServiceServicer):
         found = await bill_links.link(self._context, spec, 0)
         return pb.GetSupplierBillLinkResponse(link=_link(found))
 
+    async def GetChannelBillLink(
+        self, request: pb.GetChannelBillLinkRequest, context: RpcContext
+    ) -> pb.GetChannelBillLinkResponse:
+        """The same for a down channel, whatever else is said of whose accounts they are."""
+        bill, kind = request.bill, request.bill.kind
+        if kind not in (FUND, TRADE) or not request.channel_no:
+            raise FieldInvalid("kind", "is no bill of a channel")
+        own = pb.MakeBillRequest(
+            kind=kind,
+            groups=CHANNELS if kind == FUND else "",
+            eid=request.channel_no,
+            first_day=bill.first_day,
+            last_day=bill.last_day,
+            format=bill.format,
+            bom=bill.bom,
+            backtick=bill.backtick,
+            packed=bill.packed,
+        )
+        found = await bill_links.link(self._context, _spec(own), 0)
+        return pb.GetChannelBillLinkResponse(link=_link(found))
+
     async def DownloadBill(
         self, request: pb.DownloadBillRequest, context: RpcContext
     ) -> AsyncIterator[pb.DownloadBillResponse]:
         """The file, piece by piece."""
-        async for total, body in bill_links.download(self._context, request.token):
+        file = bill_links.download(self._context, request.token, request.channel_no)
+        async for total, body in file:
             yield pb.DownloadBillResponse(total_bytes=total, body=body)
 
     async def ListNotices(

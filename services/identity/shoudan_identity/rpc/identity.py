@@ -183,11 +183,23 @@ class IdentityServicer(pb_grpc.IdentityServiceServicer):
     ) -> pb.CreateOperatorResponse:
         caller = self._caller(context)
         made = await operators.create(
-            self._context, caller, request.name, request.display_name, request.roles
+            self._context,
+            caller,
+            request.name,
+            request.display_name,
+            request.roles,
+            request.channels,
         )
         return pb.CreateOperatorResponse(
             operator=_operator(made.operator), one_time_password=made.one_time_password
         )
+
+    async def SetChannels(
+        self, request: pb.SetChannelsRequest, context: RpcContext
+    ) -> pb.SetChannelsResponse:
+        caller = self._caller(context)
+        row = await operators.set_channels(self._context, caller, request.name, request.channels)
+        return pb.SetChannelsResponse(operator=_operator(row))
 
     async def SetRoles(
         self, request: pb.SetRolesRequest, context: RpcContext
@@ -241,7 +253,11 @@ class IdentityServicer(pb_grpc.IdentityServiceServicer):
         self, request: pb.ListOperatorsRequest, context: RpcContext
     ) -> pb.ListOperatorsResponse:
         rows, token = await operators.page(
-            self._context, self._caller(context), request.page_size, request.page_token
+            self._context,
+            self._caller(context),
+            request.page_size,
+            request.page_token,
+            request.channel_no,
         )
         return pb.ListOperatorsResponse(
             operators=[_operator(row) for row in rows], next_page_token=token
@@ -268,6 +284,7 @@ def _operator(row: OperatorRow) -> pb.Operator:
         created_by=row.created_by,
         update_time=_stamp(row.update_time),
         changed_by=row.changed_by,
+        channels=row.channels,
     )
 
 

@@ -14,23 +14,24 @@ DEVICES_MAX = 10  # known devices of one operator; beyond, the one used longest 
 
 _BY_NAME = statement("""
 SELECT operator_id, name, display_name, roles, disabled, password_hash, password_until, totp_sealed,
-    totp_next_sealed, totp_step, create_time, created_by, update_time, changed_by
+    totp_next_sealed, totp_step, create_time, created_by, update_time, changed_by, channels
 FROM operator WHERE name = :name
 """)
 _BY_ID = statement("""
 SELECT operator_id, name, display_name, roles, disabled, password_hash, password_until, totp_sealed,
-    totp_next_sealed, totp_step, create_time, created_by, update_time, changed_by
+    totp_next_sealed, totp_step, create_time, created_by, update_time, changed_by, channels
 FROM operator WHERE operator_id = :operator_id
 """)
 _LOCK = statement("""
 SELECT operator_id, name, display_name, roles, disabled, password_hash, password_until, totp_sealed,
-    totp_next_sealed, totp_step, create_time, created_by, update_time, changed_by
+    totp_next_sealed, totp_step, create_time, created_by, update_time, changed_by, channels
 FROM operator WHERE operator_id = :operator_id FOR UPDATE
 """)
 _PAGE = statement("""
 SELECT operator_id, name, display_name, roles, disabled, password_hash, password_until, totp_sealed,
-    totp_next_sealed, totp_step, create_time, created_by, update_time, changed_by
-FROM operator WHERE name > :after ORDER BY name LIMIT :most
+    totp_next_sealed, totp_step, create_time, created_by, update_time, changed_by, channels
+FROM operator WHERE name > :after AND (:channel_no = '' OR :channel_no = ANY(channels))
+ORDER BY name LIMIT :most
 """)
 # In the order of numbers: of two changes that would leave no admin one waits, and finds the other done.
 _LOCK_ADMINS = statement("""
@@ -38,15 +39,20 @@ SELECT operator_id FROM operator WHERE roles @> ARRAY['admin']::text[] AND NOT d
 ORDER BY operator_id FOR UPDATE
 """)
 _INSERT = statement("""
-INSERT INTO operator (operator_id, name, display_name, roles, password_hash, password_until,
-    create_time, created_by, update_time, changed_by)
-VALUES (:operator_id, :name, :display_name, CAST(:roles AS text[]), :password_hash,
-    shoudan_now() + :once_s * interval '1 second', shoudan_now(), :by, shoudan_now(), :by)
+INSERT INTO operator (operator_id, name, display_name, roles, channels, password_hash,
+    password_until, create_time, created_by, update_time, changed_by)
+VALUES (:operator_id, :name, :display_name, CAST(:roles AS text[]), CAST(:channels AS text[]),
+    :password_hash, shoudan_now() + :once_s * interval '1 second', shoudan_now(), :by,
+    shoudan_now(), :by)
 ON CONFLICT DO NOTHING RETURNING operator_id
 """)
 _ANY = statement("SELECT EXISTS (SELECT 1 FROM operator) AS found")
 _ROLES = statement("""
 UPDATE operator SET roles = CAST(:roles AS text[]), update_time = shoudan_now(), changed_by = :by
+WHERE operator_id = :operator_id
+""")
+_CHANNELS = statement("""
+UPDATE operator SET channels = CAST(:channels AS text[]), update_time = shoudan_now(), changed_by = :by
 WHERE operator_id = :operator_id
 """)
 _DISABLED = statement("""
@@ -157,9 +163,12 @@ async def names(db: AsyncConnection, ids: Sequence[int]) -> dict[int, str]:
     return {row.operator_id: row.name for row in rows}
 
 
-async def page(db: AsyncConnection, after: str, most: int) -> list[OperatorRow]:
-    """Operators by name, behind `after`."""
-    rows = (await db.execute(_PAGE, {"after": after, "most": most})).all()
+async def page(
+    db: AsyncConnection, after: str, most: int, channel_no: str = ""
+) -> list[OperatorRow]:
+    """Operators by name, behind `after`; of a channel its accounts alone."""
+    binds = {"after": after, "most": most, "channel_no": channel_no}
+    rows = (await db.execute(_PAGE, binds)).all()
     return [row for one in rows if (row := _read(one)) is not None]
 
 
@@ -182,13 +191,15 @@ async def insert(
     password_hash: str,
     once_s: float,
     by: str,
+    channels: Sequence[str] = (),
 ) -> bool:
-    """Add an operator with a one-time password; False when the name is taken."""
+    """Add an operator, or a partner's account, with a one-time password; False when the name is taken."""
     binds = {
         "operator_id": operator_id,
         "name": name,
         "display_name": display_name,
         "roles": list(roles),
+        "channels": list(channels),
         "password_hash": password_hash,
         "once_s": once_s,
         "by": by,
@@ -199,6 +210,14 @@ async def insert(
 async def set_roles(db: AsyncConnection, operator_id: int, roles: Sequence[str], by: str) -> None:
     """Replace its roles."""
     await db.execute(_ROLES, {"operator_id": operator_id, "roles": list(roles), "by": by})
+
+
+async def set_channels(
+    db: AsyncConnection, operator_id: int, channels: Sequence[str], by: str
+) -> None:
+    """Replace the channels of a partner's account."""
+    binds = {"operator_id": operator_id, "channels": list(channels), "by": by}
+    await db.execute(_CHANNELS, binds)
 
 
 async def set_disabled(db: AsyncConnection, operator_id: int, disabled: bool, by: str) -> None:

@@ -56,6 +56,13 @@ Table(
     Column("name", Text, nullable=False, comment="login name, small letters"),
     Column("display_name", Text, nullable=False, comment="name for people"),
     Column("roles", ARRAY(Text), nullable=False, comment="what it may do"),
+    Column(
+        "channels",
+        ARRAY(Text),
+        nullable=False,
+        server_default=text("'{}'::text[]"),
+        comment="of a partner's account: the down channels whose rows it sees; none of an operator",
+    ),
     Column("disabled", Boolean, nullable=False, server_default=false(), comment="may not log in"),
     Column("password_hash", Text, nullable=False, comment="argon2id"),
     _when(
@@ -79,12 +86,14 @@ Table(
     Index("operator_name", "name", unique=True),
     CheckConstraint(f"roles <@ {KNOWN_ROLES}", name="roles_known"),
     CheckConstraint("name = lower(name) AND length(name) BETWEEN 1 AND 40", name="name_form"),
+    CheckConstraint("channels = '{}' OR roles = '{}'", name="roles_or_channels"),
     comment="操作员: who may log in",
     info=rights(
         update=(
             "name",
             "display_name",
             "roles",
+            "channels",
             "disabled",
             "password_hash",
             "password_until",

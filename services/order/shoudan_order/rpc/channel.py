@@ -7,6 +7,7 @@ from datetime import UTC, timedelta
 from typing import Any, Final, cast
 
 import orjson
+from msgspec.structs import replace
 
 from shoudan.order.v1 import channel_service_pb2 as pb
 from shoudan.order.v1 import channel_service_pb2_grpc as grpc_pb
@@ -44,15 +45,24 @@ class ChannelServicer(grpc_pb.ChannelServiceServicer):
     ) -> pb.GetChannelAccountResponse:
         """As the ledger has it."""
         _texts(("channel_no", request.channel_no, 1, KEY_CHARS_MAX))
-        found = await self_service.accounts(self._context, request.channel_no)
+        found = await self_service.accounts(
+            self._context, request.channel_no, spending=request.spending
+        )
         return filled(pb.GetChannelAccountResponse, found)
 
     async def ListChannelOrders(
         self, request: pb.ListChannelOrdersRequest, context: RpcContext
     ) -> pb.ListChannelOrdersResponse:
-        """Oldest first."""
-        period = _period(request)
-        found, token = await self_service.orders(self._context, request.channel_no, period)
+        """Of a period, or one."""
+        if request.request_no:
+            found, token = await self_service.order(self._context, _key(request)), ""
+        else:
+            period = replace(
+                _period(request),
+                newest_first=request.newest_first,
+                statuses=frozenset(map(int, request.statuses)),
+            )
+            found, token = await self_service.orders(self._context, request.channel_no, period)
         return pb.ListChannelOrdersResponse(
             orders=[_order(row) for row in found], next_page_token=token
         )
@@ -60,9 +70,12 @@ class ChannelServicer(grpc_pb.ChannelServiceServicer):
     async def ListChannelRefunds(
         self, request: pb.ListChannelRefundsRequest, context: RpcContext
     ) -> pb.ListChannelRefundsResponse:
-        """Oldest first."""
-        period = _period(request)
-        found, token = await self_service.refunds(self._context, request.channel_no, period)
+        """Oldest first, of a period or of an order."""
+        if request.request_no:
+            found, token = await self_service.refunds_of(self._context, _key(request)), ""
+        else:
+            period = _period(request)
+            found, token = await self_service.refunds(self._context, request.channel_no, period)
         return pb.ListChannelRefundsResponse(
             refunds=[refunds.refund(row) for row in found], next_page_token=token
         )

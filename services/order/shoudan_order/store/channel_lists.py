@@ -13,16 +13,31 @@ from shoudan_order.store.refunds import READ_NAMES
 Values = Mapping[str, Any]
 
 ATTEMPTS_MAX: Final = 20  # shown of one notify
+REFUNDS_MAX: Final = 500  # of one order
 
 # By the index of (down_channel_no, order_id), whose condition is spelt out: a number says when its order was
 # taken.
-_ORDERS = statement("""
-SELECT o.order_id, o.down_channel_no, o.request_no, o.order_status, o.fail_code, o.fail_msg, o.line_id,
-    o.carrier_no, o.face_micros, o.num, o.sell_amount_micros, o.service_amount_micros,
-    o.commission_amount_micros, o.success_face_micros, o.create_time, o.end_time
-FROM oms_order_info o
+_ORDER: Final = """o.order_id, o.down_channel_no, o.request_no, o.order_status, o.fail_code, o.fail_msg,
+    o.line_id, o.carrier_no, o.face_micros, o.num, o.sell_amount_micros, o.service_amount_micros,
+    o.commission_amount_micros, o.success_face_micros, o.create_time, o.end_time"""
+_ORDERS = statement(f"""
+SELECT {_ORDER} FROM oms_order_info o
 WHERE o.down_channel_no = :channel_no AND o.order_id > 0 AND o.order_id > :after AND o.order_id < :end
 ORDER BY o.order_id LIMIT :most
+""")
+_ORDERS_DOWN = statement(f"""
+SELECT {_ORDER} FROM oms_order_info o
+WHERE o.down_channel_no = :channel_no AND o.order_id > 0 AND o.order_id > :after AND o.order_id < :end
+ORDER BY o.order_id DESC LIMIT :most
+""")
+# By the unique (down_channel_no, request_no).
+_ORDER_BY_KEY = statement(f"""
+SELECT {_ORDER} FROM oms_order_info o
+WHERE o.down_channel_no = :channel_no AND o.request_no = :request_no
+""")
+_REFUNDS_OF = statement(f"""
+SELECT {READ_NAMES} FROM oms_order_info o JOIN oms_refund_info r ON r.order_id = o.order_id
+WHERE o.down_channel_no = :channel_no AND o.request_no = :request_no ORDER BY r.refund_id LIMIT :most
 """)
 _REFUNDS = statement(f"""
 SELECT {READ_NAMES} FROM oms_refund_info r
@@ -61,10 +76,28 @@ async def _rows(db: AsyncConnection, wanted: Any, **binds: Any) -> list[Values]:
 
 
 async def orders(
-    db: AsyncConnection, channel_no: str, after: int, end: int, most: int
+    db: AsyncConnection,
+    channel_no: str,
+    after: int,
+    end: int,
+    most: int,
+    *,
+    newest_first: bool = False,
 ) -> list[Values]:
     """Orders of a channel whose numbers lie between, by number."""
-    return await _rows(db, _ORDERS, channel_no=channel_no, after=after, end=end, most=most)
+    wanted = _ORDERS_DOWN if newest_first else _ORDERS
+    return await _rows(db, wanted, channel_no=channel_no, after=after, end=end, most=most)
+
+
+async def order(db: AsyncConnection, channel_no: str, request_no: str) -> list[Values]:
+    """The order that a channel calls so, or none."""
+    return await _rows(db, _ORDER_BY_KEY, channel_no=channel_no, request_no=request_no)
+
+
+async def refunds_of(db: AsyncConnection, channel_no: str, request_no: str) -> list[Values]:
+    """The refunds of the order that a channel calls so, by number."""
+    key = {"channel_no": channel_no, "request_no": request_no}
+    return await _rows(db, _REFUNDS_OF, **key, most=REFUNDS_MAX)
 
 
 async def refunds(

@@ -25,13 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dshoudan/core/v1/callers.proto\x12\x0fshoudan.core.v1\x1a google/protobuf/descriptor.proto\"`\n\x07\x43\x61llers\x12\x10\n\x08services\x18\x01 \x03(\t\x12\r\n\x05roles\x18\x02 \x03(\t\x12\x0e\n\x06\x61nyone\x18\x03 \x01(\x08\x12\x11\n\tapprovers\x18\x04 \x03(\t\x12\x11\n\toperators\x18\x05 \x01(\x08:K\n\x07\x63\x61llers\x12\x1e.google.protobuf.MethodOptions\x18\xde\x86\x03 \x01(\x0b\x32\x18.shoudan.core.v1.Callersb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dshoudan/core/v1/callers.proto\x12\x0fshoudan.core.v1\x1a google/protobuf/descriptor.proto\"\x8c\x01\n\x07\x43\x61llers\x12\x10\n\x08services\x18\x01 \x03(\t\x12\r\n\x05roles\x18\x02 \x03(\t\x12\x0e\n\x06\x61nyone\x18\x03 \x01(\x08\x12\x11\n\tapprovers\x18\x04 \x03(\t\x12\x11\n\toperators\x18\x05 \x01(\x08\x12*\n\x08partners\x18\x06 \x01(\x0b\x32\x18.shoudan.core.v1.OwnRows\"g\n\x07OwnRows\x12\x0e\n\x06itself\x18\x01 \x01(\x08\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12\x0e\n\x06prefix\x18\x03 \x01(\t\x12+\n\x06limits\x18\x04 \x03(\x0b\x32\x1b.shoudan.core.v1.FieldLimit\"+\n\nFieldLimit\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\t:K\n\x07\x63\x61llers\x12\x1e.google.protobuf.MethodOptions\x18\xde\x86\x03 \x01(\x0b\x32\x18.shoudan.core.v1.Callersb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoudan.core.v1.callers_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CALLERS']._serialized_start=84
-  _globals['_CALLERS']._serialized_end=180
+  _globals['_CALLERS']._serialized_start=85
+  _globals['_CALLERS']._serialized_end=225
+  _globals['_OWNROWS']._serialized_start=227
+  _globals['_OWNROWS']._serialized_end=330
+  _globals['_FIELDLIMIT']._serialized_start=332
+  _globals['_FIELDLIMIT']._serialized_end=375
 # @@protoc_insertion_point(module_scope)

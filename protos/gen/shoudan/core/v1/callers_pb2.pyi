@@ -31,6 +31,7 @@ class Callers(_message.Message):
     ANYONE_FIELD_NUMBER: _builtins.int
     APPROVERS_FIELD_NUMBER: _builtins.int
     OPERATORS_FIELD_NUMBER: _builtins.int
+    PARTNERS_FIELD_NUMBER: _builtins.int
     anyone: _builtins.bool
     """Every caller, without a certificate or token: what a caller needs before it has a token, such as a login."""
     operators: _builtins.bool
@@ -47,6 +48,10 @@ class Callers(_message.Message):
     def approvers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Roles of operators that approve proposals of the method. A method with approvers needs two persons: one proposes its call, another one approves it."""
 
+    @_builtins.property
+    def partners(self) -> Global___OwnRows:
+        """Accounts of down channels, each for its own rows alone; without it none may."""
+
     def __init__(
         self,
         *,
@@ -55,14 +60,79 @@ class Callers(_message.Message):
         anyone: _builtins.bool = ...,
         approvers: _abc.Iterable[_builtins.str] | None = ...,
         operators: _builtins.bool = ...,
+        partners: Global___OwnRows | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["partners", b"partners"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anyone", b"anyone", "approvers", b"approvers", "operators", b"operators", "roles", b"roles", "services", b"services"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anyone", b"anyone", "approvers", b"approvers", "operators", b"operators", "partners", b"partners", "roles", b"roles", "services", b"services"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Callers: _TypeAlias = Callers  # noqa: Y015
+
+@_typing.final
+class OwnRows(_message.Message):
+    """OwnRows says what an account of down channels may ask of a method. It is checked before the method's code runs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITSELF_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    PREFIX_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    itself: _builtins.bool
+    """The method is about the caller's own session, password and authenticator."""
+    channel: _builtins.str
+    """The field of the request that names the channel, such as "channel_no"; it holds one of the account's channels, and is never empty."""
+    prefix: _builtins.str
+    """What stands in that field before the number of the channel."""
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldLimit]:
+        """Fields that hold one of a few values."""
+
+    def __init__(
+        self,
+        *,
+        itself: _builtins.bool = ...,
+        channel: _builtins.str = ...,
+        prefix: _builtins.str = ...,
+        limits: _abc.Iterable[Global___FieldLimit] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "itself", b"itself", "limits", b"limits", "prefix", b"prefix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OwnRows: _TypeAlias = OwnRows  # noqa: Y015
+
+@_typing.final
+class FieldLimit(_message.Message):
+    """FieldLimit is what a field may hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """Name of the field."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """One of these; an empty one only where it is named."""
+
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FieldLimit: _TypeAlias = FieldLimit  # noqa: Y015
 
 CALLERS_FIELD_NUMBER: _builtins.int
 callers: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Callers]

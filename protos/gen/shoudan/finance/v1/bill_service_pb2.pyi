@@ -531,6 +531,58 @@ class GetSupplierBillLinkRequest(_message.Message):
 Global___GetSupplierBillLinkRequest: _TypeAlias = GetSupplierBillLinkRequest  # noqa: Y015
 
 @_typing.final
+class GetChannelBillLinkRequest(_message.Message):
+    """GetChannelBillLinkRequest says which bill of a channel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_NO_FIELD_NUMBER: _builtins.int
+    BILL_FIELD_NUMBER: _builtins.int
+    channel_no: _builtins.str
+    """Down channel."""
+    @_builtins.property
+    def bill(self) -> Global___MakeBillRequest:
+        """Which of its bills: kind trade or fund, days and format; ident, groups and eid are not looked at."""
+
+    def __init__(
+        self,
+        *,
+        channel_no: _builtins.str = ...,
+        bill: Global___MakeBillRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bill", b"bill"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bill", b"bill", "channel_no", b"channel_no"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetChannelBillLinkRequest: _TypeAlias = GetChannelBillLinkRequest  # noqa: Y015
+
+@_typing.final
+class GetChannelBillLinkResponse(_message.Message):
+    """GetChannelBillLinkResponse is how far the bill is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def link(self) -> Global___GetBillLinkResponse:
+        """As GetBillLink says it."""
+
+    def __init__(
+        self,
+        *,
+        link: Global___GetBillLinkResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["link", b"link"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["link", b"link"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetChannelBillLinkResponse: _TypeAlias = GetChannelBillLinkResponse  # noqa: Y015
+
+@_typing.final
 class GetSupplierBillLinkResponse(_message.Message):
     """GetSupplierBillLinkResponse is how far the bill is."""
 
@@ -595,16 +647,20 @@ class DownloadBillRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TOKEN_FIELD_NUMBER: _builtins.int
+    CHANNEL_NO_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """As GetBillLink gave it."""
+    channel_no: _builtins.str
+    """Only a file of this down channel's; any when empty."""
     def __init__(
         self,
         *,
         token: _builtins.str = ...,
+        channel_no: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -71,6 +71,11 @@ class BillServiceStub:
                 request_serializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetSupplierBillLinkRequest.SerializeToString,
                 response_deserializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetSupplierBillLinkResponse.FromString,
                 _registered_method=True)
+        self.GetChannelBillLink = channel.unary_unary(
+                '/shoudan.finance.v1.BillService/GetChannelBillLink',
+                request_serializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetChannelBillLinkRequest.SerializeToString,
+                response_deserializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetChannelBillLinkResponse.FromString,
+                _registered_method=True)
         self.DownloadBill = channel.unary_stream(
                 '/shoudan.finance.v1.BillService/DownloadBill',
                 request_serializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.DownloadBillRequest.SerializeToString,
@@ -141,6 +146,13 @@ class BillServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetChannelBillLink(self, request, context):
+        """GetChannelBillLink does the same for a down channel: its trade bill, or the fund bill of its accounts. Errors: FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DownloadBill(self, request, context):
         """DownloadBill streams the file that a token is for. Errors: BILL_LINK_NOT_FOUND.
         """
@@ -192,6 +204,11 @@ def add_BillServiceServicer_to_server(servicer, server):
                     servicer.GetSupplierBillLink,
                     request_deserializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetSupplierBillLinkRequest.FromString,
                     response_serializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetSupplierBillLinkResponse.SerializeToString,
+            ),
+            'GetChannelBillLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetChannelBillLink,
+                    request_deserializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetChannelBillLinkRequest.FromString,
+                    response_serializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetChannelBillLinkResponse.SerializeToString,
             ),
             'DownloadBill': grpc.unary_stream_rpc_method_handler(
                     servicer.DownloadBill,
@@ -395,6 +412,33 @@ class BillService:
             '/shoudan.finance.v1.BillService/GetSupplierBillLink',
             shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetSupplierBillLinkRequest.SerializeToString,
             shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetSupplierBillLinkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetChannelBillLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.finance.v1.BillService/GetChannelBillLink',
+            shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetChannelBillLinkRequest.SerializeToString,
+            shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetChannelBillLinkResponse.FromString,
             options,
             channel_credentials,
             insecure,

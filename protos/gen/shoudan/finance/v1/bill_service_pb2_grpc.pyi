@@ -40,6 +40,8 @@ class BillServiceStub:
     """GetSupplierBillLink does the same for a supplier that signed its call with a secret of its channel, which delivery verifies: its trade bill (kind supply) or
     its fund bill. Errors: FIELD_INVALID, delivery's NOTIFY_UNVERIFIED and TOO_MANY_ATTEMPTS.
     """
+    GetChannelBillLink: _aio.UnaryUnaryMultiCallable[_bill_service_pb2.GetChannelBillLinkRequest, _bill_service_pb2.GetChannelBillLinkResponse]
+    """GetChannelBillLink does the same for a down channel: its trade bill, or the fund bill of its accounts. Errors: FIELD_INVALID."""
     DownloadBill: _aio.UnaryStreamMultiCallable[_bill_service_pb2.DownloadBillRequest, _bill_service_pb2.DownloadBillResponse]
     """DownloadBill streams the file that a token is for. Errors: BILL_LINK_NOT_FOUND."""
     ListNotices: _aio.UnaryUnaryMultiCallable[_bill_service_pb2.ListNoticesRequest, _bill_service_pb2.ListNoticesResponse]
@@ -113,6 +115,14 @@ class BillServiceServicer(metaclass=_abc_1.ABCMeta):
         """GetSupplierBillLink does the same for a supplier that signed its call with a secret of its channel, which delivery verifies: its trade bill (kind supply) or
         its fund bill. Errors: FIELD_INVALID, delivery's NOTIFY_UNVERIFIED and TOO_MANY_ATTEMPTS.
         """
+
+    @_abc_1.abstractmethod
+    def GetChannelBillLink(
+        self,
+        request: _bill_service_pb2.GetChannelBillLinkRequest,
+        context: _aio.ServicerContext[_bill_service_pb2.GetChannelBillLinkRequest, _abc.Awaitable[_bill_service_pb2.GetChannelBillLinkResponse]],
+    ) -> _abc.Awaitable[_bill_service_pb2.GetChannelBillLinkResponse]:
+        """GetChannelBillLink does the same for a down channel: its trade bill, or the fund bill of its accounts. Errors: FIELD_INVALID."""
 
     @_abc_1.abstractmethod
     def DownloadBill(

@@ -102,6 +102,11 @@ class IdentityServiceStub:
                 request_serializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.CreateOperatorRequest.SerializeToString,
                 response_deserializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.CreateOperatorResponse.FromString,
                 _registered_method=True)
+        self.SetChannels = channel.unary_unary(
+                '/shoudan.identity.v1.IdentityService/SetChannels',
+                request_serializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.SetChannelsRequest.SerializeToString,
+                response_deserializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.SetChannelsResponse.FromString,
+                _registered_method=True)
         self.SetRoles = channel.unary_unary(
                 '/shoudan.identity.v1.IdentityService/SetRoles',
                 request_serializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.SetRolesRequest.SerializeToString,
@@ -273,6 +278,13 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetChannels(self, request, context):
+        """SetChannels replaces the down channels of a partner's account, whose sessions go on with them from their next token. Errors: NOT_FOUND, NOT_ALLOWED, FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetRoles(self, request, context):
         """SetRoles replaces the roles of an operator; its access tokens of before expire within minutes. Errors: NOT_FOUND, LAST_ADMIN, NOT_ALLOWED.
         """
@@ -431,6 +443,11 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.CreateOperator,
                     request_deserializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.CreateOperatorRequest.FromString,
                     response_serializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.CreateOperatorResponse.SerializeToString,
+            ),
+            'SetChannels': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetChannels,
+                    request_deserializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.SetChannelsRequest.FromString,
+                    response_serializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.SetChannelsResponse.SerializeToString,
             ),
             'SetRoles': grpc.unary_unary_rpc_method_handler(
                     servicer.SetRoles,
@@ -852,6 +869,33 @@ class IdentityService:
             '/shoudan.identity.v1.IdentityService/CreateOperator',
             shoudan_dot_identity_dot_v1_dot_identity__service__pb2.CreateOperatorRequest.SerializeToString,
             shoudan_dot_identity_dot_v1_dot_identity__service__pb2.CreateOperatorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetChannels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.identity.v1.IdentityService/SetChannels',
+            shoudan_dot_identity_dot_v1_dot_identity__service__pb2.SetChannelsRequest.SerializeToString,
+            shoudan_dot_identity_dot_v1_dot_identity__service__pb2.SetChannelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -59,6 +59,8 @@ class IdentityServiceStub:
     """ConfirmTotp proves the new secret, opens a session with all roles and gives the recovery codes, once. Errors: CODE_REFUSED, TOO_MANY_ATTEMPTS."""
     CreateOperator: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.CreateOperatorRequest, _identity_service_pb2.CreateOperatorResponse]
     """CreateOperator adds an operator with a one-time password, shown in this answer alone. Errors: NAME_TAKEN, FIELD_INVALID, NOT_ALLOWED."""
+    SetChannels: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.SetChannelsRequest, _identity_service_pb2.SetChannelsResponse]
+    """SetChannels replaces the down channels of a partner's account, whose sessions go on with them from their next token. Errors: NOT_FOUND, NOT_ALLOWED, FIELD_INVALID."""
     SetRoles: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.SetRolesRequest, _identity_service_pb2.SetRolesResponse]
     """SetRoles replaces the roles of an operator; its access tokens of before expire within minutes. Errors: NOT_FOUND, LAST_ADMIN, NOT_ALLOWED."""
     DisableOperator: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.DisableOperatorRequest, _identity_service_pb2.DisableOperatorResponse]
@@ -209,6 +211,14 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_identity_service_pb2.CreateOperatorRequest, _abc.Awaitable[_identity_service_pb2.CreateOperatorResponse]],
     ) -> _abc.Awaitable[_identity_service_pb2.CreateOperatorResponse]:
         """CreateOperator adds an operator with a one-time password, shown in this answer alone. Errors: NAME_TAKEN, FIELD_INVALID, NOT_ALLOWED."""
+
+    @_abc_1.abstractmethod
+    def SetChannels(
+        self,
+        request: _identity_service_pb2.SetChannelsRequest,
+        context: _aio.ServicerContext[_identity_service_pb2.SetChannelsRequest, _abc.Awaitable[_identity_service_pb2.SetChannelsResponse]],
+    ) -> _abc.Awaitable[_identity_service_pb2.SetChannelsResponse]:
+        """SetChannels replaces the down channels of a partner's account, whose sessions go on with them from their next token. Errors: NOT_FOUND, NOT_ALLOWED, FIELD_INVALID."""
 
     @_abc_1.abstractmethod
     def SetRoles(

@@ -148,16 +148,20 @@ class GetChannelAccountRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CHANNEL_NO_FIELD_NUMBER: _builtins.int
+    SPENDING_FIELD_NUMBER: _builtins.int
     channel_no: _builtins.str
     """Down channel."""
+    spending: _builtins.bool
+    """Whether to look what left its account lately, too."""
     def __init__(
         self,
         *,
         channel_no: _builtins.str = ...,
+        spending: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "spending", b"spending"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -175,6 +179,8 @@ class GetChannelAccountResponse(_message.Message):
     LOCKED_FIELD_NUMBER: _builtins.int
     COMMISSION_MICROS_FIELD_NUMBER: _builtins.int
     SERVICE_MICROS_FIELD_NUMBER: _builtins.int
+    SPENT_MICROS_FIELD_NUMBER: _builtins.int
+    WINDOW_S_FIELD_NUMBER: _builtins.int
     balance_micros: _builtins.int
     """What is on the account that orders are paid from."""
     credit_micros: _builtins.int
@@ -187,6 +193,10 @@ class GetChannelAccountResponse(_message.Message):
     """What is on the account of commissions earned."""
     service_micros: _builtins.int
     """What is on the account of service fees; below zero: owed."""
+    spent_micros: _builtins.int
+    """What left the account that orders are paid from within the window; 0 unless asked for."""
+    window_s: _builtins.int
+    """How long the window is: a day, or less on a busy account."""
     def __init__(
         self,
         *,
@@ -196,10 +206,12 @@ class GetChannelAccountResponse(_message.Message):
         locked: _builtins.bool = ...,
         commission_micros: _builtins.int = ...,
         service_micros: _builtins.int = ...,
+        spent_micros: _builtins.int = ...,
+        window_s: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_micros", b"available_micros", "balance_micros", b"balance_micros", "commission_micros", b"commission_micros", "credit_micros", b"credit_micros", "locked", b"locked", "service_micros", b"service_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_micros", b"available_micros", "balance_micros", b"balance_micros", "commission_micros", b"commission_micros", "credit_micros", b"credit_micros", "locked", b"locked", "service_micros", b"service_micros", "spent_micros", b"spent_micros", "window_s", b"window_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -207,7 +219,7 @@ Global___GetChannelAccountResponse: _TypeAlias = GetChannelAccountResponse  # no
 
 @_typing.final
 class ListChannelOrdersRequest(_message.Message):
-    """ListChannelOrdersRequest names a period of at most 31 days, by the moment an order was taken."""
+    """ListChannelOrdersRequest names a period of at most 31 days, by the moment an order was taken, or one order."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -216,12 +228,19 @@ class ListChannelOrdersRequest(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    NEWEST_FIRST_FIELD_NUMBER: _builtins.int
+    STATUSES_FIELD_NUMBER: _builtins.int
+    REQUEST_NO_FIELD_NUMBER: _builtins.int
     channel_no: _builtins.str
     """Down channel."""
     page_size: _builtins.int
     """At most 500, 100 when 0."""
     page_token: _builtins.str
     """next_page_token of the page before."""
+    newest_first: _builtins.bool
+    """Newest first; else oldest first."""
+    request_no: _builtins.str
+    """The order with this number of the channel, or none; then no period is needed."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """From, inclusive."""
@@ -229,6 +248,10 @@ class ListChannelOrdersRequest(_message.Message):
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """To, exclusive."""
+
+    @_builtins.property
+    def statuses(self) -> _containers.RepeatedScalarFieldContainer[_order_service_pb2.OrderStatus.ValueType]:
+        """Only these; any when empty. Then a page may hold fewer than asked for, or none, and still have a next: a call reads at most 5000 orders."""
 
     def __init__(
         self,
@@ -238,10 +261,13 @@ class ListChannelOrdersRequest(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        newest_first: _builtins.bool = ...,
+        statuses: _abc.Iterable[_order_service_pb2.OrderStatus.ValueType] | None = ...,
+        request_no: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "end_time", b"end_time", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "end_time", b"end_time", "newest_first", b"newest_first", "page_size", b"page_size", "page_token", b"page_token", "request_no", b"request_no", "start_time", b"start_time", "statuses", b"statuses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -345,7 +371,7 @@ Global___ListChannelOrdersResponse: _TypeAlias = ListChannelOrdersResponse  # no
 
 @_typing.final
 class ListChannelRefundsRequest(_message.Message):
-    """ListChannelRefundsRequest names a period of at most 31 days, by the moment a refund was asked for."""
+    """ListChannelRefundsRequest names a period of at most 31 days, by the moment a refund was asked for, or an order."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -354,12 +380,15 @@ class ListChannelRefundsRequest(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    REQUEST_NO_FIELD_NUMBER: _builtins.int
     channel_no: _builtins.str
     """Down channel."""
     page_size: _builtins.int
     """At most 500, 100 when 0."""
     page_token: _builtins.str
     """next_page_token of the page before."""
+    request_no: _builtins.str
+    """Only refunds of the order with this number of the channel; then no period is needed."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """From, inclusive."""
@@ -376,10 +405,11 @@ class ListChannelRefundsRequest(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        request_no: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "end_time", b"end_time", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "end_time", b"end_time", "page_size", b"page_size", "page_token", b"page_token", "request_no", b"request_no", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
