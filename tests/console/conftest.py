@@ -40,10 +40,22 @@ async def desk() -> AsyncIterator[Desk]:
             made = Desk(system, partner, clients, Person("admin"), "")
             made.admin = made.people["admin"] = await made.begin("admin", password[1])
             await placed(made)
+            await known(made)
             yield made
             for one in made.open:
                 await one.close()
         await clients.close()
+
+
+async def known(desk: Desk) -> None:
+    """Wait until every service has fetched the key that operators' tokens are signed with."""
+    browser = await desk.logged_in("first", "ops")
+
+    async def answered() -> bool:
+        page = await browser.get("/audit-log")
+        return page.status == 200 and "does not answer" not in page.text
+
+    await eventually(answered, 60, every_s=0.2)
 
 
 async def placed(desk: Desk) -> None:

@@ -170,14 +170,20 @@ class Desk:
         return person
 
     async def call(self, method: str, request: Any, token: str = "") -> Any:
-        """A call of identity; a login that is refused for its address's rate alone comes again."""
+        """A call of identity; a login that is refused for its address's rate alone comes again, and a call of
+        the administrator whose token has expired in a long run of tests."""
         answers: list[Any] = []
+        given = token
 
         async def answered() -> bool:
+            nonlocal given
             stub = IdentityServiceStub
             try:
-                answer = await self.clients.call("identity", stub, method, request, token=token)
+                answer = await self.clients.call("identity", stub, method, request, token=given)
             except Failed as failed:
+                if given and given == self.admin_token and "why=expired" in str(failed):
+                    given = self.admin_token = await self.token("admin")
+                    return False
                 if method != "Login" or "TOO_MANY_ATTEMPTS" not in str(failed):
                     raise
                 return False

@@ -24,8 +24,12 @@ from tests.poll import eventually
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(240)]
 
-# What has an export is a list.
-LISTS = sorted(one.path.removesuffix(".csv") for one in PAGES if one.path.endswith(".csv"))
+# What has an export is a list; those of partners are looked at as partners.
+LISTS = sorted(
+    one.path.removesuffix(".csv")
+    for one in PAGES
+    if one.path.endswith(".csv") and one.whose != "partner"
+)
 # What a list must be asked for before it shows anything.
 ASKED = {
     "/ledger/records": {"ident": "oms", "groups": "down_channel", "eid": "test"},
@@ -120,7 +124,13 @@ async def test_a_list_keeps_its_contract(desk: Desk, path: str) -> None:
         assert up.status == 200, (link, up.text[:300])
         assert up.text.count('aria-sort="ascending"') == 1
         rising = table_of(up.text)
-        assert sorted(map(str, rising.rows)) == sorted(map(str, whole.rows)) or whole.next
+        kept = [
+            at for at, kind in enumerate(whole.kinds) if kind != "age"
+        ]  # an age grows meanwhile
+        before, after = (
+            sorted([row[at] for at in kept] for row in one.rows) for one in (whole, rising)
+        )
+        assert after == before or whole.next
         (back,) = [one for one in rising.sorts if "sort=-" in one]
         assert (await browser.get(back)).text.count('aria-sort="descending"') == 1
     # Chosen columns are those of the page and of its export, and are kept by what it leads to.
