@@ -23,6 +23,7 @@ UNPAGED = {
     "GetExceptionSheet": "at most SHEET_MAX, in a workbook",
     "GetEvidence": "the life of one order, and at most NOTES_MAX notes",
     "ListTargets": "at most TARGETS_MAX, of a file",
+    "GetSurvey": "at most PARTS_MAX parts of a period",
     "GetSegments": "carriers by province, at most AREAS_MAX of an import",
     "GetRoute": "the parts of one order, at most PARTS_MAX of a binding",
     "ListRules": "at most a hundred, which people write",

@@ -33,6 +33,12 @@ def _period_of_list(one: Any) -> None:
     one.end_time.FromSeconds(1_764_000_000 + 3_600)
 
 
+def _period_of_survey(one: Any) -> None:
+    one.parts = 4
+    one.start_time.FromSeconds(1_764_000_000)
+    one.end_time.FromSeconds(1_764_000_000 + 3_600)
+
+
 def _requests_of_party(one: Any) -> None:
     one.party, one.page_token = "channel test", ""
     one.start_time.FromSeconds(1_764_000_000)
@@ -359,6 +365,7 @@ VALID: dict[str, Correct] = {
     **dict.fromkeys(
         ("ChannelService/ListChannelOrders", "ChannelService/ListChannelRefunds"), _period_of_list
     ),
+    "OrderService/GetSurvey": _period_of_survey,
     "RequestLogService/ListRequests": _requests_of_party,
     "RequestLogService/ListUsage": lambda m: (setattr(m, "days", 1), setattr(m, "page_token", "")),
     "CatalogueService/ImportSegments": _segments,

@@ -54,10 +54,14 @@ async def start(app: App[ConsoleSettings]) -> Running:
                 raise
             return describe(error)
 
+    async def stop() -> None:
+        site.ending.set()
+        await listener.stop()
+
     return Running(
         context=listener,
         background=(sessions.sweep,),
-        closers=(listener.stop, db.dispose),
+        closers=(stop, db.dispose),
         checks={"database": reached, "schema": SchemaCheck(db, "shoudan_console")},
     )
 

@@ -35,6 +35,7 @@ _ENDPOINT: Final = ("order", EndpointServiceStub, "order.v1.EndpointService")
 _REQUEST_LOG: Final = ("order", RequestLogServiceStub, "order.v1.RequestLogService")
 
 LIST_ORDERS: Final = _of(*_ORDER, "ListOrders")
+GET_SURVEY: Final = _of(*_ORDER, "GetSurvey")
 LIST_REFUNDS: Final = _of(*_ORDER, "ListRefunds")
 GET_ORDER: Final = _of(*_ORDER, "GetOrder")
 GET_LIFECYCLE: Final = _of(*_ORDER, "GetLifecycle")

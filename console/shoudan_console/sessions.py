@@ -152,8 +152,9 @@ class Sessions:
             )
         return made
 
-    async def find(self, cookie: str, address: str) -> Session | None:
-        """Whose cookie it is, with tokens that can be used; None when the session has ended."""
+    async def find(self, cookie: str, address: str, *, use: bool = True) -> Session | None:
+        """Whose cookie it is, with tokens that can be used; None when the session has ended. `use`: it was a
+        person that asked."""
         settings = self._settings
         async with self._db.connect() as db:
             row = await store.find(db, _hash(cookie), settings.session_idle_s, settings.prove_s)
@@ -167,7 +168,7 @@ class Sessions:
         found = Session(
             cookie, row.operator_id, row.operator, roles, tokens, row.proved, row.channels
         )
-        if row.to_note:
+        if row.to_note and use:
             async with self._db.begin() as db:
                 await store.note_use(db, row.hash)
         # What cannot be renewed, because an authenticator is missing, is good to its very end.

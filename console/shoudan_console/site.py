@@ -72,6 +72,7 @@ def environments(found: assets.Assets, profile: str) -> dict[str, Environment]:
             utc=values.utc,
             iso=values.iso,
             age=values.age,
+            lasting=values.lasting,
             moment_of=values.moment_of,
             languages=language.LANGUAGES,
             html_language=language.HTML[name],

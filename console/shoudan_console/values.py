@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from shoudan_kit.clock import beijing
 from shoudan_kit.money import micros_to_yuan
-from shoudan_kit.spreadsheet import safe
 
 MICROS: Final = 1_000_000
 FEN_DIGITS: Final = 2
+LASTING_MAX_S: Final = 999 * 86_400
+_SPREADSHEET: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 def mark(text: str) -> str:
@@ -77,6 +78,12 @@ def age(since: datetime, now: datetime) -> str:
     return " ".join(found[:2]) or f"{seconds}s"
 
 
+def lasting(seconds: int) -> str:
+    """How long something lasts, in its two largest units."""
+    start = datetime(2000, 1, 1, tzinfo=UTC)
+    return age(start, start + timedelta(seconds=min(seconds, LASTING_MAX_S)))
+
+
 def percent(part: int, whole: int) -> str:
     """`98.7%`, cut and not rounded: 100% means all of them."""
     if not whole:
@@ -97,4 +104,5 @@ def cell_text(value: Any, kind: str) -> str:
         case "number":
             return str(value)
         case _:
-            return safe(str(value))
+            text = str(value)
+            return f"'{text}" if text.startswith(_SPREADSHEET) else text

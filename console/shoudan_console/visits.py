@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlencode
 
@@ -18,6 +18,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from shoudan_console import language, security
 from shoudan_console.backend import As, Away, Backend, Rpc
 from shoudan_console.config import ConsoleSettings
+from shoudan_console.day_sums import DaySums
 from shoudan_console.sessions import Session, Sessions
 from shoudan_kit.db.pool import Database
 from shoudan_kit.rpc.refusal import Refused
@@ -37,6 +38,8 @@ class Site:
     backend: Backend
     sessions: Sessions
     templates: Mapping[str, Environment]  # by language
+    day_sums: DaySums = field(default_factory=DaySums)
+    ending: asyncio.Event = field(default_factory=asyncio.Event)  # streams end, the process does
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from starlette.responses import Response
 
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan_console import calls, statuses
-from shoudan_console.lists import Column, Filter, Found, Listing, Query
-from shoudan_console.page import Entry, listing_pages
+from shoudan_console.lists import Column, Filter, Found, Listing, Query, address
+from shoudan_console.page import Entry, Page, listing_pages
+from shoudan_console.surveys import survey
 from shoudan_console.values import Status
 from shoudan_console.values import mark as _
 from shoudan_console.visits import Visit
 
 PARKED: Final = "parked"
 PATH: Final = "/orders"
+BY_TIME: Final = "/orders/by-time"
+DAY: Final = timedelta(days=1)
 SEALED: Final = "~"  # how services give an account that they do not open
 
 
@@ -132,7 +136,28 @@ LISTING: Final = Listing(
         Filter("to", _("To"), "moment"),
     ),
     link=lambda row: row.path,
+    template="orders.html",
 )
 
-PAGES: Final = listing_pages(LISTING)
+
+async def by_time(visit: Visit) -> Response:
+    """The orders of the period, or of the last day, as bars; each leads to its orders. A filter that is
+    neither time nor channel is kept for those, and not counted."""
+    query = LISTING.query(visit)
+    end = query.moment("to") or datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
+    start = query.moment("from") or end - DAY
+    title = query.text("channel") or visit.text(_("Orders of all channels"))
+    kept = {name: value for name, value in query.filters.items() if name not in {"from", "to"}}
+    if end <= start:
+        start = end - DAY
+    panels = await visit.panels(one=survey(visit, start, end, **kept))
+    return visit.render(
+        "histogram_part.html" if visit.fragment else "histogram.html",
+        panel=panels["one"],
+        title=title,
+        back=address(PATH, query),
+    )
+
+
+PAGES: Final = (Page(BY_TIME, by_time), *listing_pages(LISTING))
 NAVIGATION: Final = (Entry(PATH, _("Orders"), _("Operate"), (calls.LIST_ORDERS,)),)

@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from shoudan.core.v1 import work_service_pb2 as work_pb
 from shoudan.order.v1 import audit_service_pb2 as audit_pb
 from shoudan.order.v1 import order_service_pb2 as order_pb
 from shoudan.pay.v1 import ledger_service_pb2 as ledger_pb
-from shoudan_console import calls, values
+from shoudan_console import calls
+from shoudan_console.day_sums import Sold
 from shoudan_console.lists import today
 from shoudan_console.page import Entry, Page
 from shoudan_console.pages.orders import row_of
+from shoudan_console.surveys import survey
 from shoudan_console.values import mark as _
 from shoudan_console.visits import Visit
 
 COUNTED_MAX: Final = 1_000
 ACCOUNTS: Final = 50
 NEWEST: Final = 10
+EVERY_S: Final = 10.0
+SENDS: Final = 60  # then a browser asks for the stream anew
 WORK: Final = ("order", "pay", "erp_ingest")
 DOWN: Final = "down_channel"
-
-
-@dataclass(frozen=True, slots=True)
-class Day:
-    """What ended today: counts and sums in micro-yuan."""
-
-    orders: int
-    sold_micros: int
-    profit_micros: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,73 +47,71 @@ class Counted:
         return f"{self.count}+" if self.more else str(self.count)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcomes:
-    """How the newest orders of the day stand."""
-
-    succeeded: int
-    failed: int
-    running: int
-    more: bool
-
-    @property
-    def total(self) -> int:
-        return self.succeeded + self.failed + self.running
-
-    @property
-    def rate(self) -> str:
-        """Of those that have ended, how many succeeded."""
-        return values.percent(self.succeeded, self.succeeded + self.failed)
-
-
 async def show(visit: Visit) -> Response:
     """All panels at once; each waits for its own service alone."""
+    return visit.render("overview.html", **await _values(visit))
+
+
+async def _values(visit: Visit) -> dict[str, Any]:
     panels = await visit.panels(
-        outcomes=_outcomes(visit),
-        sums=_sums(visit),
+        survey=survey(visit, today(), _end_of_day()),
+        sums=visit.site.day_sums.look(today(), partial(_moved, visit)),
         dead=_dead(visit),
         balances=_balances(visit),
         newest=_newest(visit),
         health=visit.site.backend.health(),
         **{f"work_{name}": _work(visit, name) for name in WORK},
     )
-    template = "overview_live.html" if visit.fragment else "overview.html"
-    return visit.render(template, panels=panels, work=WORK, now=datetime.now(UTC))
+    return {"panels": panels, "work": WORK, "now": datetime.now(UTC)}
 
 
-def _since() -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(today())
-    return stamp
+def _end_of_day() -> datetime:
+    """The parts of the picture are half hours of the whole day, so that they stay where they are."""
+    return today() + timedelta(days=1)
 
 
-async def _outcomes(visit: Visit) -> Outcomes:
-    request = order_pb.ListOrdersRequest(start_time=_since(), page_size=COUNTED_MAX)
-    answer = await visit.ask(calls.LIST_ORDERS, request)
-    stands: Sequence[int] = [one.state.status for one in answer.orders]
-    good = sum(one in {0, 91} for one in stands)
-    bad = stands.count(90)
-    return Outcomes(good, bad, len(stands) - good - bad, bool(answer.next_page_token))
+async def live(visit: Visit) -> Response:
+    """The same panels, sent again and again until the browser goes away or the session ends."""
+    headers = {"x-accel-buffering": "no"}  # proxies hand on each of them at once
+    return StreamingResponse(_events(visit), media_type="text/event-stream", headers=headers)
 
 
-async def _sums(visit: Visit) -> Day:
-    """What was sold today, by the report of channels."""
-    end = Timestamp()
-    end.FromDatetime(datetime.now(UTC))
+async def _events(visit: Visit) -> AsyncIterator[str]:
+    site = visit.site
+    for _turn in range(SENDS):
+        with suppress(TimeoutError):
+            await asyncio.wait_for(site.ending.wait(), EVERY_S)
+        if site.ending.is_set():
+            return
+        # A page that only stands open is no use of its session: it ends idle, as it would closed.
+        session = await site.sessions.find(visit.known.cookie, visit.address, use=False)
+        if session is None:
+            yield "event: ended\ndata: \n\n"
+            return
+        again = replace(visit, session=session)
+        page = again.render("overview_live.html", **await _values(again))
+        lines = bytes(page.body).decode().splitlines()
+        yield "\n".join(f"data: {one}" for one in lines if one.strip()) + "\n\n"
+
+
+async def _moved(visit: Visit, start: datetime, end: datetime) -> dict[str, Sold]:
+    """What moved in between, by channel."""
+    first, last = Timestamp(), Timestamp()
+    first.FromDatetime(start)
+    last.FromDatetime(end)
     request = audit_pb.ReportRequest(
-        kind=audit_pb.ReportRequest.KIND_DOWN_CHANNEL, start_time=_since(), end_time=end
+        kind=audit_pb.ReportRequest.KIND_DOWN_CHANNEL, start_time=first, end_time=last
     )
-    call_s = visit.site.settings.call_s
-    lines = [
-        one async for one in visit.site.backend.stream(calls.REPORT, request, visit.caller, call_s)
-    ]
-
-    def total(name: str) -> int:
-        return sum(one.sums_micros.get(name, 0) for one in lines)
-
-    return Day(
-        sum(one.count for one in lines), total("success_sell_amount_micros"), total("profit_micros")
-    )
+    backend, call_s = visit.site.backend, visit.site.settings.call_s
+    found: dict[str, Sold] = {}
+    async for line in backend.stream(calls.REPORT, request, visit.caller, call_s):
+        sums = line.sums_micros
+        found[line.labels["down_channel_no"]] = Sold(
+            line.count,
+            sums.get("success_sell_amount_micros", 0),
+            sums.get("profit_micros", 0),
+        )
+    return found
 
 
 async def _work(visit: Visit, service: str) -> Counted:
@@ -137,9 +133,10 @@ async def _balances(visit: Visit) -> Sequence[Any]:
 
 
 async def _newest(visit: Visit) -> Sequence[Any]:
-    request = order_pb.ListOrdersRequest(start_time=_since(), page_size=NEWEST)
+    request = order_pb.ListOrdersRequest(page_size=NEWEST)
+    request.start_time.FromDatetime(today())
     return [row_of(one) for one in (await visit.ask(calls.LIST_ORDERS, request)).orders]
 
 
-PAGES: Final = (Page("/", show),)
+PAGES: Final = (Page("/", show), Page("/live", live))
 NAVIGATION: Final = (Entry("/", _("Overview"), _("Operate")),)

@@ -159,6 +159,25 @@
     for (const one of document.querySelectorAll("input[name=item]")) one.checked = event.target.checked;
   });
 
+  // The overview renews itself: parts that changed are put in place, except the one that a person is in.
+  function listen() {
+    const place = document.getElementById("live");
+    if (!place?.dataset.stream || !window.EventSource) return;
+    const from = new EventSource(place.dataset.stream);
+    from.addEventListener("message", (event) => {
+      const come = new DOMParser().parseFromString(event.data, "text/html");
+      for (const part of come.querySelectorAll("[data-part]")) {
+        const there = place.querySelector(`[data-part="${part.dataset.part}"]`);
+        if (!there || there.contains(document.activeElement) || there.querySelector("details[open]")) continue;
+        if (there.innerHTML !== part.innerHTML) there.replaceChildren(...part.childNodes);
+      }
+      ready();
+    });
+    from.addEventListener("ended", () => { from.close(); location.reload(); });
+    addEventListener("pagehide", () => from.close());
+  }
+  document.addEventListener("DOMContentLoaded", listen);
+
   const ready = () => {
     for (const copy of document.querySelectorAll("[data-copy], [data-scripted]")) copy.hidden = false;
   };

@@ -15,6 +15,7 @@ from shoudan_order.store import notifies as notify_store
 from shoudan_order.store import reports as report_store
 from shoudan_order.store import retention
 from shoudan_order.store import shelves as shelf_store
+from shoudan_order.store import surveys as survey_store
 from shoudan_order.store import views as store
 
 _PARTS = ("oms_order_delivery", "oms_refund_info", "oms_notify_info")
@@ -60,6 +61,14 @@ async def orders(context: Context, wanted: store.OrderFilter) -> tuple[list[stor
     """Orders without their parts, newest first, and the token of the next page."""
     async with context.app.db.connect() as db:
         return await store.view_orders(db, wanted)
+
+
+async def survey(
+    context: Context, channel_no: str, start: datetime, end: datetime, parts: int
+) -> list[survey_store.Part]:
+    """The orders of a period, in so many equal parts; those without orders are left out."""
+    async with context.app.db.connect() as db:
+        return await survey_store.survey(db, channel_no, start, end, parts)
 
 
 async def refunds(context: Context, wanted: store.RefundFilter) -> tuple[list[store.Values], str]:

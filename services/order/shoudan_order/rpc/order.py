@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC
 from typing import Final, cast
 
@@ -10,6 +10,7 @@ from shoudan.core.v1.core_pb2 import Moment
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan.order.v1 import order_service_pb2_grpc as grpc_pb
 from shoudan_kit.batch import Coalescer
+from shoudan_kit.ids import EPOCH
 from shoudan_kit.money import MICROS_MAX
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.shielded import shielded
@@ -23,11 +24,13 @@ from shoudan_order.rpc import refunds
 from shoudan_order.rpc.messages import KEY_CHARS_MAX, NUM_MAX, call_nonce, filled, text_problem
 from shoudan_order.states import YesNo
 from shoudan_order.store.rows import OrderSummary
+from shoudan_order.store.surveys import PARTS_MAX
 from shoudan_order.store.views import OrderFilter, OrderView, RefundFilter
 
 ITEMS_MAX: Final = 1_000
 CODE_CHARS_MAX: Final = 8
 PAGE_DEFAULT: Final = 100
+PARTS_DEFAULT: Final = 48
 
 
 class OrderServicer(grpc_pb.OrderServiceServicer):
@@ -196,6 +199,25 @@ class OrderServicer(grpc_pb.OrderServiceServicer):
         return pb.ListRefundsResponse(
             refunds=[refunds.refund(row) for row in found], next_page_token=token
         )
+
+    async def GetSurvey(
+        self, request: pb.GetSurveyRequest, context: RpcContext
+    ) -> AsyncIterator[pb.GetSurveyResponse]:
+        """A line for each part of the period that has orders."""
+        parts = request.parts or PARTS_DEFAULT
+        if not 0 < parts <= PARTS_MAX:
+            raise FieldInvalid("parts", f"from 1 to {PARTS_MAX}")
+        start, end = (t.ToDatetime(UTC) for t in (request.start_time, request.end_time))
+        if not EPOCH <= start < end:
+            raise FieldInvalid("end_time", "after start_time, both since 2020")
+        for one in await views.survey(self._context, request.channel_no, start, end, parts):
+            yield pb.GetSurveyResponse(
+                labels={"start": one.start.isoformat(timespec="milliseconds")},
+                count=one.count,
+                looked_at=one.looked_at,
+                statuses=one.statuses,
+                took_ms=one.took_ms,
+            )
 
     async def GetLifecycle(
         self, request: pb.GetLifecycleRequest, context: RpcContext

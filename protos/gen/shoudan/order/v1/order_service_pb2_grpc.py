@@ -61,6 +61,11 @@ class OrderServiceStub:
                 request_serializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.ListOrdersRequest.SerializeToString,
                 response_deserializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.ListOrdersResponse.FromString,
                 _registered_method=True)
+        self.GetSurvey = channel.unary_stream(
+                '/shoudan.order.v1.OrderService/GetSurvey',
+                request_serializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.GetSurveyRequest.SerializeToString,
+                response_deserializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.GetSurveyResponse.FromString,
+                _registered_method=True)
         self.GetLifecycle = channel.unary_unary(
                 '/shoudan.order.v1.OrderService/GetLifecycle',
                 request_serializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.GetLifecycleRequest.SerializeToString,
@@ -133,6 +138,14 @@ class OrderServiceServicer:
 
     def ListOrders(self, request, context):
         """ListOrders pages through orders, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSurvey(self, request, context):
+        """GetSurvey counts the orders of a period in equal parts, along an index: a line for each part that has any. How orders stand, and
+        how long they took, is of the newest hundred of each part. Errors: INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -215,6 +228,11 @@ def add_OrderServiceServicer_to_server(servicer, server):
                     servicer.ListOrders,
                     request_deserializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.ListOrdersRequest.FromString,
                     response_serializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.ListOrdersResponse.SerializeToString,
+            ),
+            'GetSurvey': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetSurvey,
+                    request_deserializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.GetSurveyRequest.FromString,
+                    response_serializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.GetSurveyResponse.SerializeToString,
             ),
             'GetLifecycle': grpc.unary_unary_rpc_method_handler(
                     servicer.GetLifecycle,
@@ -389,6 +407,33 @@ class OrderService:
             '/shoudan.order.v1.OrderService/ListOrders',
             shoudan_dot_order_dot_v1_dot_order__service__pb2.ListOrdersRequest.SerializeToString,
             shoudan_dot_order_dot_v1_dot_order__service__pb2.ListOrdersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSurvey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/shoudan.order.v1.OrderService/GetSurvey',
+            shoudan_dot_order_dot_v1_dot_order__service__pb2.GetSurveyRequest.SerializeToString,
+            shoudan_dot_order_dot_v1_dot_order__service__pb2.GetSurveyResponse.FromString,
             options,
             channel_credentials,
             insecure,

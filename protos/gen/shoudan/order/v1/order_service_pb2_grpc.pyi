@@ -28,6 +28,10 @@ class OrderServiceStub:
     """GetOrder gives one order whole, with its deliveries, refunds and notifies. Errors: ORDER_NOT_FOUND."""
     ListOrders: _aio.UnaryUnaryMultiCallable[_order_service_pb2.ListOrdersRequest, _order_service_pb2.ListOrdersResponse]
     """ListOrders pages through orders, newest first."""
+    GetSurvey: _aio.UnaryStreamMultiCallable[_order_service_pb2.GetSurveyRequest, _order_service_pb2.GetSurveyResponse]
+    """GetSurvey counts the orders of a period in equal parts, along an index: a line for each part that has any. How orders stand, and
+    how long they took, is of the newest hundred of each part. Errors: INVALID_ARGUMENT.
+    """
     GetLifecycle: _aio.UnaryUnaryMultiCallable[_order_service_pb2.GetLifecycleRequest, _order_service_pb2.GetLifecycleResponse]
     """GetLifecycle merges what order, pay and delivery have recorded of one order (lcs). Errors: ORDER_NOT_FOUND."""
     CreateRefunds: _aio.UnaryUnaryMultiCallable[_order_service_pb2.CreateRefundsRequest, _order_service_pb2.CreateRefundsResponse]
@@ -89,6 +93,16 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_order_service_pb2.ListOrdersRequest, _abc.Awaitable[_order_service_pb2.ListOrdersResponse]],
     ) -> _abc.Awaitable[_order_service_pb2.ListOrdersResponse]:
         """ListOrders pages through orders, newest first."""
+
+    @_abc_1.abstractmethod
+    def GetSurvey(
+        self,
+        request: _order_service_pb2.GetSurveyRequest,
+        context: _aio.ServicerContext[_order_service_pb2.GetSurveyRequest, _abc.AsyncIterator[_order_service_pb2.GetSurveyResponse]],
+    ) -> _abc.AsyncIterator[_order_service_pb2.GetSurveyResponse]:
+        """GetSurvey counts the orders of a period in equal parts, along an index: a line for each part that has any. How orders stand, and
+        how long they took, is of the newest hundred of each part. Errors: INVALID_ARGUMENT.
+        """
 
     @_abc_1.abstractmethod
     def GetLifecycle(
