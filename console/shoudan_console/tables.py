@@ -39,7 +39,7 @@ Table(
         "channels",
         ARRAY(Text),
         nullable=False,
-        server_default=text("'{}'::text[]"),
+        server_default=text("'{}'"),
         comment="of a partner's account: its channels; services judge",
     ),
     Column(

@@ -20,7 +20,7 @@ from shoudan_cli.credentials import (
 )
 from shoudan_kit.config import ProcessSettings
 from shoudan_kit.rpc import client
-from shoudan_kit.rpc.callers import Callers
+from shoudan_kit.rpc.callers import NO_CALLER, Callers
 from shoudan_kit.rpc.rights import ROLES
 from shoudan_kit.rpc.server import RpcServer
 from shoudan_kit.secrets.tokens import VALID_S, TokenRefused, TokenVerifier
@@ -90,7 +90,7 @@ class Believing(Callers):
     """Lets everything in: what is asked here is what was sent."""
 
     def admit(self, access: Any, authorization: str, context: Any) -> Any:
-        return None
+        return NO_CALLER
 
 
 async def test_a_token_goes_to_the_system_it_is_for_and_nowhere_else() -> None:

@@ -36,6 +36,7 @@ async def harness(
             enabled=True,
             auth_mode="hmac2",
             secret_name="channel-test",
+            api_version="0",
         )
         await made.apply(down_channels=[channel])
         yield made

@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+CLOSINGS_MAX: Final = 20
 START: Final = datetime(2026, 11, 2, 1, 0, tzinfo=UTC)
 
 
@@ -56,19 +57,29 @@ class Node:
     def kill(self) -> None:
         """Die: no callback of it runs any more, and what it held at others is let go."""
         self.alive = False
-        tasks, self.tasks = list(self.tasks), {}
-        was, self.loop.node = self.loop.node, self
-        for task in tasks:
-            task._log_destroy_pending = False
-            coroutine = task.get_coro()
-            try:
-                assert coroutine is not None
-                coroutine.close()
-            except (RuntimeError, ValueError):
-                pass  # it awaits while it is closed, or it is what is running now
-        self.loop.node = was
+        while self.tasks:  # what is closed may begin something at its end
+            tasks, self.tasks = list(self.tasks), {}
+            for task in tasks:
+                task._log_destroy_pending = False
+                self._close(task.get_coro())
         for call in self.at_death:
             call()
+
+    def _close(self, coroutine: Any) -> None:
+        """End it without a trace; what is left open would end whenever it is collected."""
+        was, self.loop.node = self.loop.node, self
+        try:
+            for _ in range(CLOSINGS_MAX):
+                try:
+                    coroutine.close()
+                    return
+                except RuntimeError:
+                    continue  # it awaits while it is closed
+                except ValueError:  # it is what is running now
+                    self.loop.add(self.loop.now, None, self._close, (coroutine,), None)
+                    return
+        finally:
+            self.loop.node = was
 
 
 class _Handle(events.Handle):
@@ -91,6 +102,12 @@ class _Handle(events.Handle):
 
     def cancelled(self) -> bool:
         return self._cancelled
+
+    def drop(self) -> None:
+        """It is not called: what it would have begun never begins."""
+        for one in self.args:
+            if asyncio.iscoroutine(one):
+                one.close()
 
 
 class SimLoop(asyncio.AbstractEventLoop):
@@ -148,9 +165,17 @@ class SimLoop(asyncio.AbstractEventLoop):
             events._set_running_loop(old)
             sys.set_asyncgen_hooks(*hooks)
 
+    def end(self) -> None:
+        """Nothing is called any more."""
+        for handle in (*self._ready, *(handle for _, _, handle in self._timers)):
+            handle.drop()
+        self._ready.clear()
+        self._timers.clear()
+
     def _step(self, handle: _Handle) -> None:
         node = handle.node
         if handle._cancelled or (node is not None and not node.alive):
+            handle.drop()
             return
         if node is not None and node.frozen_until > self.now:
             self._count += 1
@@ -194,9 +219,11 @@ class SimLoop(asyncio.AbstractEventLoop):
     def create_task(
         self, coro: Any, *, name: str | None = None, context: Any = None
     ) -> asyncio.Task[Any]:
-        task = asyncio.Task(coro, loop=self, name=name, context=context)
-        node = self.node
-        if node is not None:
+        task, node = asyncio.Task(coro, loop=self, name=name, context=context), self.node
+        if node is not None and not node.alive:  # the dead begin nothing
+            coro.close()
+            task._log_destroy_pending = False
+        elif node is not None:
             node.tasks[task] = None
             task.add_done_callback(lambda done: node.tasks.pop(done, None))
         return task

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
-from collections.abc import Collection, Sequence
+import sys
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
@@ -269,7 +273,20 @@ class Trace:
 
 def simulate(seed: int, size: Size, only: Collection[int] | None = None) -> Outcome:
     """Run a seed."""
-    return Run(seed, size, only).go()
+    with unheard():
+        return Run(seed, size, only).go()
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Coroutines of processes that died are collected in here, whatever they would say to that."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+            yield
+            gc.collect()
+    finally:
+        sys.unraisablehook = hook
 
 
 def shrunk(seed: int, size: Size, broken: str) -> list[Step]:

@@ -372,6 +372,7 @@ class System:
                 app.node.at_death.clear()
                 app.node.kill()
             self.caller.kill()
+            self.loop.end()
         finally:
             events._set_running_loop(old)
 

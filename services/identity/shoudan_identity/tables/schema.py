@@ -60,7 +60,7 @@ Table(
         "channels",
         ARRAY(Text),
         nullable=False,
-        server_default=text("'{}'::text[]"),
+        server_default=text("'{}'"),
         comment="of a partner's account: the down channels whose rows it sees; none of an operator",
     ),
     Column("disabled", Boolean, nullable=False, server_default=false(), comment="may not log in"),
