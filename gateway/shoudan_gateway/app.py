@@ -119,7 +119,7 @@ async def start(app: App[GatewaySettings]) -> Running:
     channels = ChannelCache(
         ask, settings.catalogue_refresh_s, settings.secrets_dir, of_order, age_s_max
     )
-    shares = Shares(secrets.token_hex(8), LEASE_S, settings.gateway_replicas)
+    shares = Shares(secrets.token_hex(8), LEASE_S, settings.gateway_replicas, at_once=True)
     limits = CallerLimits(settings, shares, app.clock)
     sharing = Sharing(limits.asked, metrics.GATEWAYS_SHARING().set)
     exchange = ShareExchange(Kept(app.bus, BUCKET), shares, sharing, app.clock)

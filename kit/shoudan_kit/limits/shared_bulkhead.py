@@ -24,6 +24,7 @@ class SharedBulkhead(Bulkhead):
             Counter()
         )  # refused since the last look: the party's share is in use
         self._busy: Counter[Party] = Counter()  # the group's is
+        self._most: Counter[Party] = Counter()  # in flight at once since the last look
 
     def enter(
         self, party: Party, now: float, most: int | None = None, group_most: int | None = None
@@ -36,6 +37,8 @@ class SharedBulkhead(Bulkhead):
         of_party = of_party if most is None else min(of_party, most)
         of_group = of_group if group_most is None else min(of_group, group_most)
         admission = super().enter(party, now, of_party, of_group)
+        if (calls := self.calls_of(party)) > self._most[party]:
+            self._most[party] = calls
         self._full[party] += admission is Admission.FULL
         self._busy[party] += admission is Admission.BUSY
         return admission
@@ -45,15 +48,17 @@ class SharedBulkhead(Bulkhead):
         return self._parts(self.in_flight_by_party().items())
 
     def asked(self, waiting: Iterable[tuple[Party, int]] | None = None) -> dict[str, float]:
-        """What part of each total is asked here: calls in flight, and what was refused since the last look.
+        """What part of each total is asked here: calls in flight at once, and refused, since the last look.
 
+        Calls in flight at this moment say little: many begin and end together.
         `waiting`: calls that wait for their party instead of being tried again later.
         """
         full = self._full.items() if waiting is None else waiting
-        calls = [*self.in_flight_by_party().items(), *full, *self._busy.items()]
+        calls = [*self._most.items(), *full, *self._busy.items()]
         found = self._parts(calls)
         self._full.clear()
         self._busy.clear()
+        self._most = Counter(self.in_flight_by_party())
         return {name: min(1.0, part) for name, part in found.items()}
 
     def _parts(self, calls: Iterable[tuple[Party, int]]) -> dict[str, float]:

@@ -55,11 +55,16 @@ class Document(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Shares:
-    """This replica's shares. Times are those of one monotonic clock; `expected` replicas until it knows."""
+    """This replica's shares. Times are those of one monotonic clock; `expected` replicas until it knows.
+
+    With `at_once` a replica has an equal part of a party before all others have seen it, and so given theirs
+    up: the total is exceeded by that for a beat. Without it nothing, where others hold all.
+    """
 
     name: str
     lease_s: float
     expected: int = 1
+    at_once: bool = False
     _members: int = 0
     _parts: dict[str, Part] = field(default_factory=dict[str, Part])
     _decided_parts: dict[str, Part] = field(default_factory=dict[str, Part])
@@ -170,15 +175,17 @@ class Shares:
         return {party: kept[party] for party in most[:PARTIES_MAX]}
 
     def _part(self, party: str, others: Mapping[str, Replica], equal: float, wanted: float) -> Part:
-        """As large as what is asked here is of all that is asked, and never more than is free."""
+        """What is asked here, of too much its part, with as much of the rest as others have; only what is free."""
         wanted = wanted if wanted >= NOTHING else 0.0
         parts = [one.part(party) for one in others.values()]
         free = max(0.0, 1 - sum(one.held for one in parts))
+        if self.at_once and any(one.members <= len(others) for one in others.values()):
+            free = max(free, equal)  # what another holds that has not seen this replica yet
         whole = wanted + sum(one.asked for one in parts)
-        floor = FLOOR * equal
         target = equal
         if whole > ASKING * equal:
-            target = floor + (1 - floor / equal) * wanted / whole
+            rest = max(0.0, 1 - whole)
+            target = FLOOR * equal + (1 - FLOOR) * (wanted / max(whole, 1.0) + rest * equal)
         return Part(min(target, free), wanted)
 
 

@@ -77,7 +77,7 @@ def test_what_ended_is_given_to_the_other() -> None:
         pair.beat()
     for _ in range(pair.sides[0].calls_of(("one", "h0"))):
         pair.sides[0].leave(("one", "h0"), pair.now, answered=True)
-    for _ in range(BEATS):
+    for _ in range(BEATS + 1):  # at the first they were still in flight since the look before
         pair.fill(1, "one")
         pair.beat()
     assert pair.sides[1].calls_of(("one", "h0")) == 3
@@ -91,6 +91,16 @@ def test_two_of_one_name_in_a_document_are_apart() -> None:
     assert one.used() == {"one g": 1 / 8, "one g h": 1 / 4}
     assert other.used() == {}
     assert one.asked() == one.used()
+
+
+def test_calls_that_ended_before_the_look_were_asked() -> None:
+    side = SharedBulkhead(LIMITS, Shares("a", 5.0))
+    for _ in range(3):
+        assert side.enter(("g", "h"), 0.0) is Admission.GO
+    for _ in range(2):
+        side.leave(("g", "h"), 0.0, answered=True)
+    assert side.asked() == {"g": 3 / 8, "g h": 3 / 4}
+    assert side.used() == side.asked() == {"g": 1 / 8, "g h": 1 / 4}
 
 
 def test_what_waits_is_asked_instead_of_what_was_refused() -> None:
