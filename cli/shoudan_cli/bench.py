@@ -64,7 +64,7 @@ def lifecycle(
         typer.Option(min=0, help="Orders a second, due whatever the system does; 0: --in-flight."),
     ] = 0,
     shards: Annotated[
-        int, typer.Option(min=1, max=64, help="Of each service, in one database.")
+        int, typer.Option(min=1, max=16, help="Of each service, in one database.")
     ] = 1,
     channels: Annotated[
         int, typer.Option(min=1, max=1_000, help="Orders take turns among so many.")

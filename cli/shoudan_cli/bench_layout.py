@@ -47,7 +47,7 @@ class Layout:
     @property
     def connections(self) -> int:
         """Connections of all processes, with some for migrations, commands and the bench itself."""
-        return max(CONNECTIONS, 30 + self.pool * self.replicas * (len(SHARDED) + 1))
+        return max(CONNECTIONS, 100 + self.pool * self.replicas * (len(SHARDED) + 1))
 
     def environment(self, folder: Path) -> dict[str, str]:
         """The maps, written into `folder`; nothing to say of one shard."""
