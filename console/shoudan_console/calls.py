@@ -19,8 +19,9 @@ from shoudan.pay.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from shoudan_console.backend import Rpc
 
 
-def _of(service: str, stub: Any, package: str, method: str) -> Rpc:
-    return Rpc(service, stub, f"shoudan.{package}/{method}")
+def rpc_of(service: str, stub: Any, name: str, method: str) -> Rpc:
+    """A method of a service by the package and name of its contract: `order.v1.OrderService`."""
+    return Rpc(service, stub, f"shoudan.{name}/{method}")
 
 
 _ORDER: Final = ("order", OrderServiceStub, "order.v1.OrderService")
@@ -34,45 +35,45 @@ _CATALOGUE: Final = ("order", CatalogueServiceStub, "order.v1.CatalogueService")
 _ENDPOINT: Final = ("order", EndpointServiceStub, "order.v1.EndpointService")
 _REQUEST_LOG: Final = ("order", RequestLogServiceStub, "order.v1.RequestLogService")
 
-LIST_ORDERS: Final = _of(*_ORDER, "ListOrders")
-GET_SURVEY: Final = _of(*_ORDER, "GetSurvey")
-LIST_REFUNDS: Final = _of(*_ORDER, "ListRefunds")
-GET_ORDER: Final = _of(*_ORDER, "GetOrder")
-GET_LIFECYCLE: Final = _of(*_ORDER, "GetLifecycle")
-REPORT: Final = _of(*_AUDIT, "Report")
-LIST_DEAD_NOTIFIES: Final = _of(*_AUDIT, "ListDeadNotifies")
-RESEND_NOTIFIES: Final = _of(*_AUDIT, "ResendNotifies")
-GET_CATALOGUE: Final = _of(*_CATALOGUE, "GetCatalogue")
-LIST_ENDPOINTS: Final = _of(*_ENDPOINT, "ListEndpoints")
-LIST_USAGE: Final = _of(*_REQUEST_LOG, "ListUsage")
-LIST_ACCOUNTS: Final = _of(*_LEDGER, "ListAccounts")
-GET_ACCOUNT: Final = _of(*_LEDGER, "GetAccount")
-GET_BALANCE: Final = _of(*_LEDGER, "GetBalance")
-LIST_SUPPLIERS: Final = _of(*_SUPPLIER, "ListSuppliers")
-SET_SUPPLIER_STATE: Final = _of(*_SUPPLIER, "SetSupplierState")
-LIST_OPERATORS: Final = _of(*_IDENTITY, "ListOperators")
-LIST_SESSIONS: Final = _of(*_IDENTITY, "ListSessions")
-END_SESSION: Final = _of(*_IDENTITY, "EndSession")
-LIST_API_TOKENS: Final = _of(*_IDENTITY, "ListApiTokens")
-CHANGE_PASSWORD: Final = _of(*_IDENTITY, "ChangePassword")
-GET_OPERATOR_NAMES: Final = _of(*_IDENTITY, "GetOperatorNames")
-LIST_RECORDS: Final = _of(*_LEDGER, "ListRecords")
-LIST_DELIVERIES: Final = _of(*_DELIVERY, "ListDeliveries")
-LIST_INCIDENTS: Final = _of(*_DELIVERY, "ListIncidents")
+LIST_ORDERS: Final = rpc_of(*_ORDER, "ListOrders")
+GET_SURVEY: Final = rpc_of(*_ORDER, "GetSurvey")
+LIST_REFUNDS: Final = rpc_of(*_ORDER, "ListRefunds")
+GET_ORDER: Final = rpc_of(*_ORDER, "GetOrder")
+GET_LIFECYCLE: Final = rpc_of(*_ORDER, "GetLifecycle")
+REPORT: Final = rpc_of(*_AUDIT, "Report")
+LIST_DEAD_NOTIFIES: Final = rpc_of(*_AUDIT, "ListDeadNotifies")
+RESEND_NOTIFIES: Final = rpc_of(*_AUDIT, "ResendNotifies")
+GET_CATALOGUE: Final = rpc_of(*_CATALOGUE, "GetCatalogue")
+LIST_ENDPOINTS: Final = rpc_of(*_ENDPOINT, "ListEndpoints")
+LIST_USAGE: Final = rpc_of(*_REQUEST_LOG, "ListUsage")
+LIST_ACCOUNTS: Final = rpc_of(*_LEDGER, "ListAccounts")
+GET_ACCOUNT: Final = rpc_of(*_LEDGER, "GetAccount")
+GET_BALANCE: Final = rpc_of(*_LEDGER, "GetBalance")
+LIST_SUPPLIERS: Final = rpc_of(*_SUPPLIER, "ListSuppliers")
+SET_SUPPLIER_STATE: Final = rpc_of(*_SUPPLIER, "SetSupplierState")
+LIST_OPERATORS: Final = rpc_of(*_IDENTITY, "ListOperators")
+LIST_SESSIONS: Final = rpc_of(*_IDENTITY, "ListSessions")
+END_SESSION: Final = rpc_of(*_IDENTITY, "EndSession")
+LIST_API_TOKENS: Final = rpc_of(*_IDENTITY, "ListApiTokens")
+CHANGE_PASSWORD: Final = rpc_of(*_IDENTITY, "ChangePassword")
+GET_OPERATOR_NAMES: Final = rpc_of(*_IDENTITY, "GetOperatorNames")
+LIST_RECORDS: Final = rpc_of(*_LEDGER, "ListRecords")
+LIST_DELIVERIES: Final = rpc_of(*_DELIVERY, "ListDeliveries")
+LIST_INCIDENTS: Final = rpc_of(*_DELIVERY, "ListIncidents")
 
 
 def list_work(service: str) -> Rpc:
     """ListOpenWork of a service."""
-    return _of(service, WorkServiceStub, "core.v1.WorkService", "ListOpenWork")
+    return rpc_of(service, WorkServiceStub, "core.v1.WorkService", "ListOpenWork")
 
 
 def decide_work(service: str) -> Rpc:
     """DecideWork of a service."""
-    return _of(service, WorkServiceStub, "core.v1.WorkService", "DecideWork")
+    return rpc_of(service, WorkServiceStub, "core.v1.WorkService", "DecideWork")
 
 
 def _proposal(service: str, method: str) -> Rpc:
-    return _of(service, ProposalServiceStub, "core.v1.ProposalService", method)
+    return rpc_of(service, ProposalServiceStub, "core.v1.ProposalService", method)
 
 
 def propose(service: str) -> Rpc:
@@ -106,7 +107,7 @@ def withdraw(service: str) -> Rpc:
 
 
 def _operation(service: str, method: str) -> Rpc:
-    return _of(service, OperationsServiceStub, "core.v1.OperationsService", method)
+    return rpc_of(service, OperationsServiceStub, "core.v1.OperationsService", method)
 
 
 def get_history(service: str) -> Rpc:
@@ -126,4 +127,4 @@ def retry_tasks(service: str) -> Rpc:
 
 def list_audit_log(service: str) -> Rpc:
     """ListAuditLog of a service."""
-    return _of(service, AuditLogServiceStub, "core.v1.AuditLogService", "ListAuditLog")
+    return rpc_of(service, AuditLogServiceStub, "core.v1.AuditLogService", "ListAuditLog")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -14,7 +14,7 @@ from shoudan.order.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from shoudan.order.v1.channel_service_pb2_grpc import ChannelServiceStub
 from shoudan.order.v1.endpoint_service_pb2_grpc import EndpointServiceStub
 from shoudan.order.v1.request_log_service_pb2_grpc import RequestLogServiceStub
-from shoudan_console.backend import Rpc
+from shoudan_console.calls import rpc_of
 from shoudan_console.lists import Filter, Query, moment_in, today
 from shoudan_console.statuses import Known
 from shoudan_console.values import mark as _
@@ -25,10 +25,6 @@ PERIOD_DAYS_MAX: Final = 31
 DAYS: Final = 7  # shown when no period is asked for
 
 
-def _of(service: str, stub: Any, name: str, method: str) -> Rpc:
-    return Rpc(service, stub, f"shoudan.{name}/{method}")
-
-
 _CHANNEL: Final = ("order", ChannelServiceStub, "order.v1.ChannelService")
 _ENDPOINT: Final = ("order", EndpointServiceStub, "order.v1.EndpointService")
 _CREDENTIAL: Final = ("order", CredentialServiceStub, "core.v1.CredentialService")
@@ -36,22 +32,22 @@ _CATALOGUE: Final = ("order", CatalogueServiceStub, "order.v1.CatalogueService")
 _REQUEST_LOG: Final = ("order", RequestLogServiceStub, "order.v1.RequestLogService")
 _BILL: Final = ("finance", BillServiceStub, "finance.v1.BillService")
 
-GET_ACCOUNT: Final = _of(*_CHANNEL, "GetChannelAccount")
-LIST_ORDERS: Final = _of(*_CHANNEL, "ListChannelOrders")
-LIST_REFUNDS: Final = _of(*_CHANNEL, "ListChannelRefunds")
-LIST_NOTIFIES: Final = _of(*_CHANNEL, "ListChannelNotifies")
-RESEND_NOTIFY: Final = _of(*_CHANNEL, "ResendChannelNotify")
-LIST_ENDPOINTS: Final = _of(*_ENDPOINT, "ListEndpoints")
-LIST_SENT: Final = _of(*_ENDPOINT, "ListEndpointNotifies")
-SET_ENDPOINT: Final = _of(*_ENDPOINT, "SetEndpointState")
-TEST_ENDPOINT: Final = _of(*_ENDPOINT, "TestEndpoint")
-RESEND_SENT: Final = _of(*_ENDPOINT, "ResendEndpointNotifies")
-LIST_REQUESTS: Final = _of(*_REQUEST_LOG, "ListRequests")
-LIST_KEYS: Final = _of(*_CREDENTIAL, "ListCredentials")
-ROTATE_KEY: Final = _of(*_CREDENTIAL, "RotateCredential")
-LIST_PRODUCTS: Final = _of(*_CATALOGUE, "ListProducts")
-GET_BILL_LINK: Final = _of(*_BILL, "GetChannelBillLink")
-DOWNLOAD_BILL: Final = _of(*_BILL, "DownloadBill")
+GET_ACCOUNT: Final = rpc_of(*_CHANNEL, "GetChannelAccount")
+LIST_ORDERS: Final = rpc_of(*_CHANNEL, "ListChannelOrders")
+LIST_REFUNDS: Final = rpc_of(*_CHANNEL, "ListChannelRefunds")
+LIST_NOTIFIES: Final = rpc_of(*_CHANNEL, "ListChannelNotifies")
+RESEND_NOTIFY: Final = rpc_of(*_CHANNEL, "ResendChannelNotify")
+LIST_ENDPOINTS: Final = rpc_of(*_ENDPOINT, "ListEndpoints")
+LIST_SENT: Final = rpc_of(*_ENDPOINT, "ListEndpointNotifies")
+SET_ENDPOINT: Final = rpc_of(*_ENDPOINT, "SetEndpointState")
+TEST_ENDPOINT: Final = rpc_of(*_ENDPOINT, "TestEndpoint")
+RESEND_SENT: Final = rpc_of(*_ENDPOINT, "ResendEndpointNotifies")
+LIST_REQUESTS: Final = rpc_of(*_REQUEST_LOG, "ListRequests")
+LIST_KEYS: Final = rpc_of(*_CREDENTIAL, "ListCredentials")
+ROTATE_KEY: Final = rpc_of(*_CREDENTIAL, "RotateCredential")
+LIST_PRODUCTS: Final = rpc_of(*_CATALOGUE, "ListProducts")
+GET_BILL_LINK: Final = rpc_of(*_BILL, "GetChannelBillLink")
+DOWNLOAD_BILL: Final = rpc_of(*_BILL, "DownloadBill")
 
 CHANNEL: Final = Filter("channel", _("Channel"), "own")
 # As partners' documents have them: what is paid for and what is delivered are one state to them.

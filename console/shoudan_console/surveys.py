@@ -22,28 +22,17 @@ HEIGHT: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """One part of the period. How orders stand is of those looked at; `height` is of the picture."""
+class _Ended:
+    """How orders ended, of those looked at."""
 
-    start: datetime
-    end: datetime
-    count: int
     looked_at: int
     succeeded: int
     failed: int
     took_ms: Mapping[int, int]
-    x: int
-    width: int
-    height: int
-    bad_height: int
-    path: str
-
-    @property
-    def more(self) -> bool:
-        return self.count >= COUNT_MAX
 
     @property
     def rate(self) -> str:
+        """Of those that have ended, how many succeeded."""
         return values.percent(self.succeeded, self.succeeded + self.failed)
 
     @property
@@ -56,34 +45,35 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class Bar(_Ended):
+    """One part of the period; `height` is of the picture."""
+
+    start: datetime
+    end: datetime
+    count: int
+    x: int
+    width: int
+    height: int
+    bad_height: int
+    path: str
+
+    @property
+    def more(self) -> bool:
+        return self.count >= COUNT_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Survey(_Ended):
     """A period in equal parts."""
 
     bars: Sequence[Bar]
     highest: int
     total: int
     more: bool
-    looked_at: int
-    succeeded: int
-    failed: int
-    took_ms: Mapping[int, int]
-
-    @property
-    def rate(self) -> str:
-        """Of those looked at that have ended, how many succeeded."""
-        return values.percent(self.succeeded, self.succeeded + self.failed)
 
     @property
     def running(self) -> int:
         return self.looked_at - self.succeeded - self.failed
-
-    @property
-    def p50(self) -> str:
-        return took(self.took_ms, 50)
-
-    @property
-    def p99(self) -> str:
-        return took(self.took_ms, 99)
 
 
 def took(bins: Mapping[int, int], percent: int) -> str:
@@ -118,14 +108,14 @@ async def survey(visit: Visit, start: datetime, end: datetime, **filters: str) -
         for upper_ms, count in one.took_ms.items():
             bins[upper_ms] = bins.get(upper_ms, 0) + count
     return Survey(
-        bars,
-        highest,
-        sum(one.count for one in bars),
-        any(one.more for one in bars),
-        sum(one.looked_at for one in bars),
-        sum(one.succeeded for one in bars),
-        sum(one.failed for one in bars),
-        bins,
+        looked_at=sum(one.looked_at for one in bars),
+        succeeded=sum(one.succeeded for one in bars),
+        failed=sum(one.failed for one in bars),
+        took_ms=bins,
+        bars=bars,
+        highest=highest,
+        total=sum(one.count for one in bars),
+        more=any(one.more for one in bars),
     )
 
 
@@ -152,18 +142,18 @@ def _bar(
     kept = {name: value for name, value in filters.items() if value}
     asked = {**kept, "from": _edge(edge), "to": _edge(edge + step)}
     return Bar(
-        edge,
-        edge + step,
-        count,
-        looked_at,
-        good,
-        bad,
-        dict(line.took_ms) if line is not None else {},
-        number * width,
-        width - 2,
-        height,
-        height * bad // looked_at if looked_at else 0,
-        f"/orders?{urlencode(asked)}",
+        looked_at=looked_at,
+        succeeded=good,
+        failed=bad,
+        took_ms=dict(line.took_ms) if line is not None else {},
+        start=edge,
+        end=edge + step,
+        count=count,
+        x=number * width,
+        width=width - 2,
+        height=height,
+        bad_height=height * bad // looked_at if looked_at else 0,
+        path=f"/orders?{urlencode(asked)}",
     )
 
 
