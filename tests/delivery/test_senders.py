@@ -16,6 +16,7 @@ from shoudan_kit import faults
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from tests.delivery.conftest import House
 from tests.poll import eventually
+from tests.unanswered import Unanswered
 
 SUCCEEDED, CREATED, SENDING = 0, 20, 30
 
@@ -133,17 +134,6 @@ async def test_what_is_not_committed_gives_its_places_back(
     assert seen[0] is seen[1]
     await eventually(lambda: not any(seen[0].asked().values()))
     running.witness()
-
-
-class Unanswered:
-    """A transaction whose commit is done and not answered."""
-
-    def __init__(self, real: Any) -> None:
-        self._real = real
-
-    async def __aexit__(self, *error: object) -> None:
-        await self._real.__aexit__(*error)
-        raise ConnectionResetError
 
 
 async def test_what_is_committed_without_an_answer_is_called_for_by_the_next_try(

@@ -268,8 +268,14 @@ async def test_a_fail_fast_shelf_fails_at_once_with_904(harness: OrderHarness) -
     )
     harness.ledger.limits["test"] = 0
     order = await reaches(harness, await harness.order(notify_url=harness.inbox.url), 90)
-    assert (order.state.fail_code, order.refund_status) == ("904", 99)
-    assert harness.ledger.posted == {}
+    assert order.state.fail_code == "904"
+
+    async def closed() -> bool:
+        return (await harness.get(order.state.order_id)).refund_status == 99
+
+    # A try before this one may not have been answered: its debit's key is voided, like at the overtime.
+    await eventually(closed)
+    assert set(harness.ledger.posted.values()) == {0}
 
 
 async def test_an_unpaid_order_at_overtime_voids_its_debit(harness: OrderHarness) -> None:

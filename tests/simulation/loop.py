@@ -68,6 +68,8 @@ class Node:
     def _close(self, coroutine: Any) -> None:
         """End it without a trace; what is left open would end whenever it is collected."""
         was, self.loop.node = self.loop.node, self
+        running = events._get_running_loop()
+        events._set_running_loop(self.loop)  # what it begins at its end has a loop, and is dead there
         try:
             for _ in range(CLOSINGS_MAX):
                 try:
@@ -80,6 +82,7 @@ class Node:
                     return
         finally:
             self.loop.node = was
+            events._set_running_loop(running)
 
 
 class _Handle(events.Handle):

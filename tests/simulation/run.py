@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
-import sys
-import warnings
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
@@ -273,20 +269,7 @@ class Trace:
 
 def simulate(seed: int, size: Size, only: Collection[int] | None = None) -> Outcome:
     """Run a seed."""
-    with unheard():
-        return Run(seed, size, only).go()
-
-
-@contextmanager
-def unheard() -> Iterator[None]:
-    """Coroutines of processes that died are collected in here, whatever they would say to that."""
-    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    try:
-        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
-            yield
-            gc.collect()
-    finally:
-        sys.unraisablehook = hook
+    return Run(seed, size, only).go()
 
 
 def shrunk(seed: int, size: Size, broken: str) -> list[Step]:

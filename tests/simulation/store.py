@@ -280,6 +280,7 @@ class Store:
     def end(self, transaction: Transaction, *, commit: bool) -> None:
         """Commit it or forget it, and let those go on that wait for it."""
         if transaction.ended:
+            assert not commit, "what has ended is committed"
             return
         transaction.ended = True
         if commit and transaction.written:
@@ -366,11 +367,8 @@ class Connection(FastConnection):
     async def execute(self, statement: Any, parameters: Any = None, **_: Any) -> Any:
         """Run a statement; without a transaction it is committed at once."""
         own = self.held or self._begin()
-        if own.ended:
-            raise refused("25P03")
-        if (delay_s := self._store.faults.delay_s()) > 0:
-            await pause(self._node, delay_s)
         try:
+            await self._travel(own)
             while True:
                 try:
                     result = self._store.run(own, statement.text, parameters or {})
@@ -425,13 +423,10 @@ class Connection(FastConnection):
         own = self.held
         if own is None:
             return
-        if own.ended:
-            raise refused("25P03")
-        fault = self._store.faults.at_commit(self._node) if own.written else ""
+        fault = self._store.faults.at_commit(self._node) if own.written and not own.ended else ""
         if fault == "before":
             await self._die()
-        if (delay_s := self._store.faults.delay_s()) > 0:
-            await pause(self._node, delay_s)
+        await self._travel(own)
         if fault == "refused":
             self._end(own, commit=False)
             raise refused("40001")
@@ -440,6 +435,13 @@ class Connection(FastConnection):
             await self._die()
         if fault == "lost":
             raise ConnectionResetError("the answer to the commit was lost")
+
+    async def _travel(self, own: Transaction) -> None:
+        """To the server, which may have lost its patience by the time that words arrive there."""
+        if (delay_s := self._store.faults.delay_s()) > 0 and not own.ended:
+            await pause(self._node, delay_s)
+        if own.ended:
+            raise refused("25P03")
 
     async def _die(self) -> None:
         self._node.loop.add(self._node.loop.now, None, self._node.kill, (), None)

@@ -85,8 +85,8 @@ class Covered:
     def end(self, tasks: Iterable[Task[Any]], over: Iterable[Cover]) -> None:
         """These tasks end, and these covers' own work: with the last of its tasks a cover goes, too."""
         ending = Counter(task.held.cover for task in tasks if task.held is not None)
-        over = set(over)
-        for cover in {*ending, *over}:
+        over = dict.fromkeys(over)  # in their order, so that a run is the same run again
+        for cover in dict.fromkeys((*ending, *over)):
             if cover is not None and (cover.over or cover in over) and cover.open == ending[cover]:
                 cover.lifted = True
                 self.gone.append(cover.task_id)

@@ -110,10 +110,13 @@ async def _create(
     sends.found(there.order_no for there in standing.values())
     results: list[Created | DeliveryRefusal] = []
     refused: list[NewDelivery] = []
+    calls: dict[int, Outgoing] = {}
     for new in given:
         if (mine := made.get(new.key)) and mine[1] is new:
             row = store.fresh(mine[0], new, written[mine[0]], sending=mine[0] in sending)
             results.append(Created(row, existed=False))
+            if row.order_no in sending:
+                calls[row.order_no] = store.to_call(row, sealed[row.order_no])
         elif there := standing.get(new.key):
             results.append(_repeat(new, there, accounts))
         else:
@@ -123,7 +126,6 @@ async def _create(
     task_of = _ask_to_send(
         work, suppliers, [one for one in made.values() if one[0] not in impossible]
     )
-    calls = {no: store.to_call(no, new, sealed[no]) for no, new in made.values() if no in sending}
     sends.keep(calls, task_of)
     if refused:
         await supplier_store.insert_incidents(work.db, [*_rejects(ids, refused)], context.local_ip)

@@ -16,9 +16,7 @@ from shoudan_order.order_totals import CANCELLED_TEXT, FAILED_CODE
 from shoudan_order.refusals import NonceUsed, OrderNotFound
 from shoudan_order.states import (
     ENDED,
-    FAIL_REFUND,
     ORDER,
-    FailRefundEvent,
     FailRefundStatus,
     OrderEvent,
     OrderStatus,
@@ -120,12 +118,11 @@ async def _end(
         await store.advance_orders(work.db, [now])
         results.end(context, work, order, now)
         return now.refund_status
-    waiting = FAIL_REFUND.next(FailRefundStatus.NOT_STARTED, FailRefundEvent.ORDER_FAILED)
     failed = store.FailedUnpaid(order.order_id, FAILED_CODE, CANCELLED_TEXT)
-    await store.advance_failed_unpaid(work.db, [failed], waiting)
+    await store.advance_failed_unpaid(work.db, [failed])
     status = OrderStatus.FAILED
     events.order_event(work, "failed", order, status, events.FINISH, CANCELLED_TEXT)
     context.enqueue(work, kinds.ORDER_REFUND, order.line_id, kinds.OrderStep(order.order_id))
     notifies.enqueue_notify(context, work, order, status, FAILED_CODE, CANCELLED_TEXT)
     work.tasks.finish_id(kinds.TIMEOUT, order.order_id)
-    return waiting
+    return FailRefundStatus.WAITING

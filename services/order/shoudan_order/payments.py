@@ -21,7 +21,6 @@ from shoudan_order.states import (
     PAYMENT,
     BindEvent,
     BindStatus,
-    FailRefundStatus,
     LossRule,
     OrderStatus,
     PaymentEvent,
@@ -195,12 +194,17 @@ def _follow_up(context: Context, work: UnitOfWork, order: Order, bound: Sequence
 async def _fail_fast(
     context: Context, tasks: Sequence[Task[kinds.OrderStep]], orders: Mapping[int, Order]
 ) -> None:
-    """Fail orders whose shelf has pay_fail_fast with 904; nothing was charged."""
+    """Fail orders whose shelf has pay_fail_fast with 904.
+
+    This try charged nothing; one before it, which was not answered, may still: the refund step voids its
+    key, or gives it back, as after a timeout.
+    """
     failed = [store.FailedUnpaid(t.payload.order_id, BALANCE_CODE, BALANCE_WORDS) for t in tasks]
     async with context.app.work("order.pay_refused") as work:
-        moved = await store.advance_failed_unpaid(work.db, failed, FailRefundStatus.NOT_NEEDED)
+        moved = await store.advance_failed_unpaid(work.db, failed)
         for order_id in moved:
             order = orders[order_id]
+            context.enqueue(work, kinds.ORDER_REFUND, order.line_id, kinds.OrderStep(order_id))
             events.order_event(
                 work, "failed", order, OrderStatus.FAILED, events.DOWN_PAY, BALANCE_WORDS
             )

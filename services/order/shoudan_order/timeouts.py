@@ -21,12 +21,9 @@ from shoudan_order.delivery_client import Outcome
 from shoudan_order.parking import park
 from shoudan_order.states import (
     ENDED,
-    FAIL_REFUND,
     OPEN_DELIVERIES,
     OPEN_RETURNS,
     AuditType,
-    FailRefundEvent,
-    FailRefundStatus,
     OrderStatus,
     ReturnStatus,
 )
@@ -82,8 +79,7 @@ async def _fail_unpaid(
     ]
     if not unpaid:
         return
-    waiting = FAIL_REFUND.next(FailRefundStatus.NOT_STARTED, FailRefundEvent.ORDER_FAILED)
-    for order_id in await store.advance_failed_unpaid(work.db, unpaid, waiting):
+    for order_id in await store.advance_failed_unpaid(work.db, unpaid):
         order = late[order_id][0]
         events.order_event(
             work, "overtime", order, OrderStatus.FAILED, events.TIMEOUT, TIMEOUT_TEXT

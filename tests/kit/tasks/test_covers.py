@@ -16,6 +16,7 @@ from shoudan_kit.tasks.kinds import Kind, handles
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_kit.tasks.worker import Worker
 from tests.poll import eventually
+from tests.unanswered import Unanswered
 
 
 class Step(msgspec.Struct):
@@ -196,17 +197,6 @@ async def test_what_could_not_be_written_is_not_held(house):
         await unwritable()
     await house.end(house.steps[0], over=cover)
     assert await house.rows() == []
-
-
-class Unanswered:
-    """A transaction that is committed without its caller learning it."""
-
-    def __init__(self, real: Any) -> None:
-        self._real = real
-
-    async def __aexit__(self, *error: object) -> None:
-        await self._real.__aexit__(*error)
-        raise ConnectionResetError
 
 
 async def test_a_commit_that_is_not_answered_leaves_the_cover_due_with_the_lease(house):

@@ -238,7 +238,7 @@ def _failed_unpaid(view: View, b: Mapping[str, Any]) -> Sequence[Any]:
             row,
             order_status=OrderStatus.FAILED,
             payment_status=PaymentStatus.OVERTIME,
-            refund_status=b["refund_status"],
+            refund_status=FailRefundStatus.WAITING,
             fail_code=b["fail_code"][at],
             fail_msg=b["fail_msg"][at],
             notify_status=NotifyStatus.RUNNING if row["has_notify"] else row["notify_status"],

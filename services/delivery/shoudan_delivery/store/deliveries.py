@@ -15,10 +15,11 @@ from shoudan_delivery.tables import ORDER_INFO, ORDER_NOTIFY
 from shoudan_kit.db.columns import Rows, types
 from shoudan_kit.db.text_statements import columns, statement, unnest
 
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(order="deterministic").encode  # a message keeps no order of its map
 
 _DELIVERY = Rows(Delivery)
 _OUTGOING = Rows(Outgoing)
+_SHARED = [name for name in _OUTGOING.names if name in _DELIVERY.names]
 _ENDED = Rows(EndedDelivery)
 _ROW = ", ".join(name for name in _DELIVERY.names if name not in {"query_count", "archived"})
 _QUERY_COUNT = """coalesce((SELECT asked.query_count FROM vds_order_query asked
@@ -287,27 +288,18 @@ async def load_outgoing(
 
 def outgoing_of(gone: Delivery) -> Outgoing:
     """What a notify is judged by, of a delivery that has left."""
-    facts = {name: getattr(gone, name) for name in _OUTGOING.names if name in _DELIVERY.names}
-    return Outgoing(**facts, age_s=0.0, overdue=True)
+    return Outgoing(**_shared(gone), age_s=0.0, overdue=True)
 
 
-def to_call(order_no: int, new: NewDelivery, sealed: str) -> Outgoing:
-    """What the call needs of a delivery just written."""
-    return Outgoing(
-        order_no=order_no,
-        coop_id=new.key.coop_id,
-        coop_order_id=new.key.coop_order_id,
-        order_id=new.order_id,
-        channel_no=new.channel_no,
-        service_class=new.key.service_class,
-        carrier_no=new.carrier_no,
-        product_face_micros=new.face_micros,
-        product_num=new.num,
-        account=sealed,
-        request_params=_text(new.params),
-        age_s=0.0,
-        overdue=False,
-    )
+def to_call(row: Delivery, sealed: str) -> Outgoing:
+    """What the call needs of a delivery just written, with its `sealed` account."""
+    facts = _shared(row)
+    facts["account"] = sealed
+    return Outgoing(**facts, age_s=0.0, overdue=False)
+
+
+def _shared(row: Delivery) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in _SHARED}
 
 
 async def mark_sending(db: AsyncConnection, order_nos: Sequence[int]) -> list[Outgoing]:

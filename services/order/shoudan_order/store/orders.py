@@ -207,11 +207,11 @@ WITH moved AS (
 SELECT order_id, paused FROM moved
 """)
 
-# 10/30/10/10 -> failed before any money moved, or (at the timeout) before it is known whether it did.
+# 10/30/10/10 -> failed; a debit that was not answered may still be made, so its refund waits for that.
 _FAILED_UNPAID = statement(f"""
 UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now()),
     order_status = {OrderStatus.FAILED:d}, payment_status = {PaymentStatus.OVERTIME:d},
-    refund_status = :refund_status, fail_code = given.fail_code, fail_msg = given.fail_msg,
+    refund_status = {FailRefundStatus.WAITING:d}, fail_code = given.fail_code, fail_msg = given.fail_msg,
     notify_status = CASE WHEN o.has_notify THEN {NotifyStatus.RUNNING:d} ELSE o.notify_status END,
     end_time = shoudan_now()
 FROM {unnest(**types(ORDER, *names_of(FailedUnpaid)))}
@@ -353,12 +353,9 @@ async def advance_paid(
     return {row.order_id: row.paused for row in await db.execute(_PAID, binds)}
 
 
-async def advance_failed_unpaid(
-    db: AsyncConnection, failed: Sequence[FailedUnpaid], refund_status: FailRefundStatus
-) -> set[int]:
-    """10 -> 90 before a payment is known; the ids that moved."""
-    binds = columns(failed, *names_of(FailedUnpaid))
-    return await returned(db, _FAILED_UNPAID, refund_status=refund_status, **binds)
+async def advance_failed_unpaid(db: AsyncConnection, failed: Sequence[FailedUnpaid]) -> set[int]:
+    """10 -> 90 before a payment is known, its refund waiting; the ids that moved."""
+    return await returned(db, _FAILED_UNPAID, **columns(failed, *names_of(FailedUnpaid)))
 
 
 async def advance_orders(db: AsyncConnection, updates: Sequence[OrderUpdate]) -> set[int]:
