@@ -69,7 +69,8 @@ class Node:
         """End it without a trace; what is left open would end whenever it is collected."""
         was, self.loop.node = self.loop.node, self
         running = events._get_running_loop()
-        events._set_running_loop(self.loop)  # what it begins at its end has a loop, and is dead there
+        # What it begins at its end has a loop, and is dead there.
+        events._set_running_loop(self.loop)
         try:
             for _ in range(CLOSINGS_MAX):
                 try:

@@ -175,7 +175,7 @@ class Shares:
         return {party: kept[party] for party in most[:PARTIES_MAX]}
 
     def _part(self, party: str, others: Mapping[str, Replica], equal: float, wanted: float) -> Part:
-        """What is asked here, of too much its part, with as much of the rest as others have; only what is free."""
+        """What is asked here, or its part of too much, and an equal part of the rest; only what is free."""
         wanted = wanted if wanted >= NOTHING else 0.0
         parts = [one.part(party) for one in others.values()]
         free = max(0.0, 1 - sum(one.held for one in parts))
