@@ -72,16 +72,18 @@ class NewRefund:
     refund_num: int
     notify_url: str
     mandatory: bool = False
+    reason: str = ""
 
     @property
     def params(self) -> dict[str, str]:
-        """As the protocol names them."""
-        return {
+        """As the protocol names them; without a reason there is none."""
+        given = {
             "request_no": self.request_no,
             "refund_no": self.refund_no,
             "refund_num": str(self.refund_num),
             "notify_url": self.notify_url,
         }
+        return given | {"refund_reason": self.reason} if self.reason else given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

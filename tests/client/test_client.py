@@ -228,6 +228,10 @@ async def test_a_refund_takes_the_path_of_its_kind(server: Server) -> None:
     server.script = [lambda: success(body)]
     client = client_of(server)
     for mandatory in (False, True):
-        refund = NewRefund("r1", "f1", 1, "http://a.example/", mandatory)
+        why = "wrong account" if mandatory else ""
+        refund = NewRefund("r1", "f1", 1, "http://a.example/", mandatory, why)
         assert (await asyncio.to_thread(client.refund, refund)).refund_id == "9"
     assert [path for _, path, _ in server.asked] == ["/refund/general", "/refund/mandatory"]
+    (without, given) = [fields for _, _, fields in server.asked]
+    assert "refund_reason" not in without
+    assert given["refund_reason"] == "wrong account"

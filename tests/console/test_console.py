@@ -207,6 +207,7 @@ async def test_a_refund_is_listed_and_leads_to_its_order(desk: Desk) -> None:
     await desk.partner.all_ended("given-back", 1)
     asked = {"channel_no": "test", "request_no": "given-back", "refund_no": "back", "refund_num": 1}
     inbox = f"{desk.system.sandbox_url}/inbox/test"
+    asked |= {"refund_reason": "wrong <account>"}
     status, body = await desk.partner.get("/refund/mandatory", **asked, notify_url=inbox)
     assert status == 200, body
     shown = await browser.get("/refunds?channel=test")
@@ -216,6 +217,8 @@ async def test_a_refund_is_listed_and_leads_to_its_order(desk: Desk) -> None:
     assert f'data-href="/orders/{order_id}"' in shown.text
     assert "back" in shown.text
     assert "198" in shown.text
+    assert "wrong &lt;account&gt;" in shown.text
+    assert "wrong &lt;account&gt;" in (await browser.get(f"/orders/{order_id}")).text
     assert f"/orders/{order_id}" not in (await browser.get("/refunds?status=90")).text
     assert (await browser.get("/refunds.csv")).text.count("\n") == 2
 

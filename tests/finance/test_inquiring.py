@@ -148,6 +148,7 @@ async def test_two_persons_refund_an_order_once_and_the_books_are_adjusted(
     assert (one.status, one.decision) == (pb.EXCEPTION_STATUS_SETTLED, pb.DECISION_REFUND)
     made = desk.harness.desk.refunds[f"EX{number}"]
     assert (made.channel_no, made.request_no, made.refund_num) == ("d1", "r1", 1)
+    assert made.reason == "seen"
     (record,) = await desk.records("up_channel")
     assert (record.amount_micros, record.trade_no) == (98 * YUAN, f"EX{number}")
     assert record.memo.endswith(": seen")

@@ -9,6 +9,7 @@ import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from shoudan.order.v1 import channel_service_pb2 as channel_pb
 from shoudan.order.v1 import order_service_pb2 as pb
 from tests.order.harness import YUAN, OrderHarness, catalogue_pb, down_product, up_product
 from tests.poll import eventually
@@ -34,7 +35,12 @@ async def delivered(harness: OrderHarness, **changes: Any) -> pb.Order:
 
 
 async def ask(
-    harness: OrderHarness, order: pb.Order, no: str, num: int = 1, kind: int = GENERAL
+    harness: OrderHarness,
+    order: pb.Order,
+    no: str,
+    num: int = 1,
+    kind: int = GENERAL,
+    reason: str = "",
 ) -> Any:
     """The result of one refund request."""
     new = pb.NewRefund(
@@ -44,6 +50,7 @@ async def ask(
         refund_num=num,
         notify_url=harness.inbox.url,
         type=kind,
+        reason=reason,
     )
     answer = await harness.orders.CreateRefunds(pb.CreateRefundsRequest(refunds=[new]))
     return answer.results[0]
@@ -277,3 +284,42 @@ async def test_refunds_are_listed_newest_first_by_channel_status_and_time(
     assert refund.refund_sell_amount_micros == 180 * YUAN
     with pytest.raises(grpc.RpcError, match="page_token"):
         await listed(page_token="x")
+
+
+async def test_a_refund_keeps_why_it_was_asked_for_with_no_number_of_a_person_in_it(
+    harness: OrderHarness,
+) -> None:
+    order = await delivered(harness)
+    why = "充错号码 13800138000, customer called"
+    kept = "充错号码 138******00, customer called"
+    first = await ask(harness, order, "why1", kind=MANDATORY, reason=why)
+    assert first.refund.request.reason == kept
+    # Of a repeat the first one stands, whatever the other says.
+    again = await ask(harness, order, "why1", kind=MANDATORY, reason="because")
+    assert (again.existed, again.refund.request.reason) == (True, kept)
+    refund = await ends(harness, order, "why1", 0)
+    assert refund.request.reason == kept
+    order_id = order.state.order_id
+    (shown,) = (await harness.get(order_id)).refunds
+    assert shown.request.reason == kept
+    listed = await harness.orders.ListRefunds(pb.ListRefundsRequest(channel_no="test"))
+    assert [one.request.reason for one in listed.refunds] == [kept]
+    life = await harness.orders.GetLifecycle(pb.GetLifecycleRequest(order_id=order_id))
+    assert [one.text for one in life.moments if one.text == kept] == [kept]
+    own = await harness.channels.ListChannelRefunds(
+        channel_pb.ListChannelRefundsRequest(channel_no="test", request_no=order.state.request_no)
+    )
+    assert [one.request.reason for one in own.refunds] == [""]  # it may be words of our own people
+
+
+async def test_a_refund_without_a_reason_has_none(harness: OrderHarness) -> None:
+    order = await delivered(harness)
+    assert (await ask(harness, order, "mute", kind=MANDATORY)).refund.request.reason == ""
+
+
+@pytest.mark.parametrize("reason", ["x" * 257, "two\nlines"])
+async def test_a_reason_is_short_and_can_be_printed(harness: OrderHarness, reason: str) -> None:
+    order = await delivered(harness)
+    answer = await ask(harness, order, "long", kind=MANDATORY, reason=reason)
+    assert answer.refusal.reason == "ERROR_REASON_FIELD_INVALID"
+    assert answer.refusal.metadata["field"] == "reason"

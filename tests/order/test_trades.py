@@ -68,14 +68,14 @@ async def test_a_day_has_a_row_for_each_end_and_keeps_it_when_refunds_come(
     assert [one.their_no for one in sold] == [one.state.request_no for one in orders]
     bought = await listed(harness, day, up_channel_no="ycup")
     assert short(bought) == [(pb.TRADE_KIND_DELIVERY, 0, 160)] * 3
-    await ask(harness, orders[0], "f1")
+    await ask(harness, orders[0], "f1", reason="丢了")
     await ends(harness, orders[0], "f1", 0)
     assert await listed(harness, day, down_channel_no="test") == sold
     assert await listed(harness, day, up_channel_no="ycup") == bought
     later = await set_back(harness, ids[0], back=DAYS_BACK - 1)
     (refund,) = await listed(harness, later, down_channel_no="test")
     assert short([refund]) == [(pb.TRADE_KIND_REFUND, 0, 180)]
-    assert (refund.their_no, refund.order_id) == ("f1", ids[0])
+    assert (refund.their_no, refund.order_id, refund.reason) == ("f1", ids[0], "丢了")
     returned = await listed(harness, later, up_channel_no="ycup")
     assert short(returned) == [(pb.TRADE_KIND_RETURN, 0, 160)]
     assert await listed(harness, day, down_channel_no="other") == []

@@ -39,6 +39,7 @@ class Row:
     amount_micros: int
     status: Status
     notify: Status
+    reason: str
     create_time: datetime
 
     @property
@@ -59,6 +60,7 @@ def row_of(one: Any) -> Row:
         one.refund_sell_amount_micros,
         statuses.status(statuses.REFUND, one.status),
         statuses.status(statuses.NOTIFY, one.refund_notify_status),
+        one.request.reason,
         one.create_time.ToDatetime(UTC),
     )
 
@@ -95,6 +97,7 @@ LISTING: Final = Listing(
         Column("amount", _("Gives back"), lambda row: row.amount_micros, "money"),
         Column("status", _("Status"), lambda row: row.status, "status"),
         Column("notify", _("Notify"), lambda row: row.notify, "status", small=False),
+        Column("reason", _("Why"), lambda row: row.reason, small=False),
         Column("create_time", _("Created"), lambda row: row.create_time, "time"),
     ),
     fetch=fetch,

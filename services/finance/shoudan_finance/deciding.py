@@ -182,7 +182,9 @@ async def _refund(context: Context, row: Row) -> int:
     trade = await inquiring.trade_of(context, row.exception_id)
     assert trade is not None, "looked at before it was decided, and facts stay"
     behind = await context.order.behind(trade.order_id)
-    return await context.order.refund(behind, f"EX{row.exception_id}", trade.num)
+    return await context.order.refund(
+        behind, f"EX{row.exception_id}", trade.num, row.remark.strip()
+    )
 
 
 def _flat(context: Context, row: Row) -> Flat:

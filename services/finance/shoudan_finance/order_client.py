@@ -83,7 +83,7 @@ class OrderClient:
         call = self._orders.GetLifecycle(request, **call_options(self._call_s))
         return (await _refused(call)).moments
 
-    async def refund(self, one: Behind, refund_no: str, num: int) -> int:
+    async def refund(self, one: Behind, refund_no: str, num: int, reason: str) -> int:
         """Give the money of so many units back at once, once whatever is repeated. Raises Refused."""
         new = order_pb.NewRefund(
             channel_no=one.channel_no,
@@ -91,6 +91,7 @@ class OrderClient:
             refund_no=refund_no,
             refund_num=num,
             type=order_pb.REFUND_TYPE_MANDATORY,
+            reason=reason,
         )
         request = order_pb.CreateRefundsRequest(refunds=[new])
         found = await self._orders.CreateRefunds(request, **call_options(self._call_s))
@@ -134,4 +135,5 @@ def _trade(day_no: int, one: pb.Trade) -> Trade:
         service_micros=one.service_micros,
         fee_micros=one.fee_micros,
         end_time=one.end_time.ToDatetime(UTC),
+        reason=one.reason,
     )

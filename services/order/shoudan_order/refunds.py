@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from shoudan_kit.audit_log.entries import masked_text
 from shoudan_kit.db.pool import retry
 from shoudan_kit.db.text_statements import holdable
 from shoudan_kit.money import STEP
@@ -80,10 +81,11 @@ class NewRefund:
     notify_url: str
     refund_type: RefundType
     nonce: CallNonce | None = None
+    reason: str = ""
 
     @property
     def request_hash(self) -> bytes:
-        """What two requests must have in common to be the same; the key is not part of it."""
+        """What two requests must have in common to be the same; neither the key nor the reason is part of it."""
         text = "\x1f".join(
             (self.request_no, str(self.refund_num), self.notify_url, str(int(self.refund_type)))
         )
@@ -274,6 +276,7 @@ def _refund(
         up_return_status=up_return,
         down_refund_status=down_refund,
         refund_notify_status=notify_status,
+        reason=masked_text(new.reason),
         **amounts(now, after),
     )
     return refund, after if mandatory else now
@@ -383,6 +386,7 @@ def _begin(
         refund,
         refund.refund_status,
         events.MANDATORY if mandatory else events.GENERAL,
+        refund.reason,
     )
     if mandatory:
         enqueue_refund(context, work, order.line_id, refund)

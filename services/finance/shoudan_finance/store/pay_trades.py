@@ -56,7 +56,7 @@ _AS: Final = {
     "done_face_micros": "moved_micros",
     "amount_micros": "moved_micros",
     **dict.fromkeys(("commission_micros", "service_micros", "fee_micros"), "CAST(0 AS bigint)"),
-    **dict.fromkeys(("supplier_no", "account"), "''"),
+    **dict.fromkeys(("supplier_no", "account", "reason"), "''"),
 }
 
 _ADD = statement(f"""

@@ -60,6 +60,7 @@ class Trade:
     end_time: datetime
     supplier_no: str = ""
     account: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

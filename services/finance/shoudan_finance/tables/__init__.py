@@ -189,6 +189,7 @@ TRADE: Final = Table(
         "充值账号 as far as it is shown, ~, keyed digest; empty of others",
         server_default=text("''"),
     ),
+    column("reason", String(256), "退款原因; empty of others", server_default=text("''")),
     column("result", SmallInteger, "0 成功 90 失败 91 部分成功"),
     column("done_face_micros", BigInteger, "成功面值, 10^-6 元"),
     column("amount_micros", BigInteger, "sale, or cost of a delivery or return, 10^-6 元"),

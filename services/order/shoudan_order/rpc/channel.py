@@ -77,7 +77,7 @@ class ChannelServicer(grpc_pb.ChannelServiceServicer):
             period = _period(request)
             found, token = await self_service.refunds(self._context, request.channel_no, period)
         return pb.ListChannelRefundsResponse(
-            refunds=[refunds.refund(row) for row in found], next_page_token=token
+            refunds=[refunds.own_refund(row) for row in found], next_page_token=token
         )
 
     async def CancelOrder(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -16,6 +16,8 @@ from shoudan_order.results import Ack
 from shoudan_order.rpc.messages import KEY_CHARS_MAX, NUM_MAX, call_nonce, filled, text_problem
 from shoudan_order.states import RefundType
 from shoudan_order.store.refunds import Refund
+
+REASON_CHARS_MAX: Final = 256
 
 
 async def create(context: Context, request: pb.CreateRefundsRequest) -> pb.CreateRefundsResponse:
@@ -35,6 +37,7 @@ def _new_refund(one: pb.NewRefund) -> refunds.NewRefund | FieldInvalid:
         ("channel_no", one.channel_no, 1, KEY_CHARS_MAX),
         ("request_no", one.request_no, 1, KEY_CHARS_MAX),
         ("refund_no", one.refund_no, 1, KEY_CHARS_MAX),
+        ("reason", one.reason, 0, REASON_CHARS_MAX),
     )
     if problem := text_problem(texts, one.notify_url):
         return problem
@@ -53,6 +56,7 @@ def _new_refund(one: pb.NewRefund) -> refunds.NewRefund | FieldInvalid:
         one.notify_url,
         RefundType(one.type),
         nonce,
+        one.reason,
     )
 
 
@@ -92,3 +96,10 @@ def refund(row: Any) -> pb.Refund:
         type=row["refund_type"],
     )
     return filled(pb.Refund, row, request=request, status=row["refund_status"])
+
+
+def own_refund(row: Any) -> pb.Refund:
+    """One refund as its channel sees it: why it was made may be words of our own people, and is left out."""
+    made = refund(row)
+    made.request.ClearField("reason")
+    return made

@@ -48,6 +48,7 @@ class Refund(msgspec.Struct, frozen=True):
     down_refund_status: MoneyBackStatus
     refund_notify_status: NotifyStatus
     create_time: datetime | None = None
+    reason: str = ""
 
 
 class RefundNotify(msgspec.Struct, frozen=True):

@@ -57,6 +57,7 @@ class Trade:
     up_channel_no: str
     line_id: int
     invoice_type: int
+    reason: str
 
 
 _TRADE: Final = Rows(Trade)
@@ -95,6 +96,7 @@ _ORDERS: Final = _moved(
         "service_micros": _sold("success_service_micros"),
         "fee_micros": _sold("success_fee_micros"),
         "up_channel_no": "''",
+        "reason": "''",
     },
     TAKEN,
 )
@@ -143,6 +145,7 @@ _DELIVERIES: Final = _moved(
         "commission_micros": _delivered("up_commission_amount_micros"),
         "service_micros": _delivered("service_amount_micros"),
         "fee_micros": "CAST(0 AS bigint)",
+        "reason": "''",
     },
 )
 
@@ -166,6 +169,7 @@ _RETURNS: Final = _moved(
         "commission_micros": _taken_back("return_commission_amount_micros"),
         "service_micros": _taken_back("return_service_amount_micros"),
         "fee_micros": "CAST(0 AS bigint)",
+        "reason": "''",
     },
 )
 _ORDER_BY: Final = "ORDER BY end_time, number LIMIT :most"

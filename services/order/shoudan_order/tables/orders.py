@@ -258,6 +258,7 @@ REFUND: Final = Table(
     now("modify_time", "修改时间"),
     yes_no("complete_up_refund", "上游退款完成", 1),
     words("parked_reason", "why it waits for a person; empty otherwise"),
+    words("reason", "why, as it was asked for; empty when nothing was said"),
     fact("has_notify", "a notify_url was given", given=True),
     Column("request_hash", LargeBinary, nullable=False, comment="what the first request said"),
     words("extend_info", "拓展信息"),

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from shoudan.core.v1 import callers_pb2 as shoudan_dot_core_dot_v1_dot_callers__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&shoudan/finance/v1/trade_service.proto\x12\x12shoudan.finance.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dshoudan/core/v1/callers.proto\"\x89\x02\n\x08TradeDay\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x32\n\x06status\x18\x02 \x01(\x0e\x32\".shoudan.finance.v1.TradeDayStatus\x12\x0e\n\x06trades\x18\x03 \x01(\x03\x12\r\n\x05\x61part\x18\x04 \x01(\x03\x12\x0c\n\x04what\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nfetch_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nprove_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xda\x03\n\tTradeFact\x12\x0c\n\x04kind\x18\x01 \x01(\x05\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x10\n\x08order_id\x18\x03 \x01(\x03\x12\x17\n\x0f\x64own_channel_no\x18\x04 \x01(\t\x12\x15\n\rup_channel_no\x18\x05 \x01(\t\x12\x0f\n\x07line_id\x18\x06 \x01(\x03\x12\x10\n\x08their_no\x18\x07 \x01(\t\x12\x12\n\nproduct_no\x18\x08 \x01(\t\x12\x12\n\ncarrier_no\x18\t \x01(\t\x12\x14\n\x0cinvoice_type\x18\n \x01(\x05\x12\x13\n\x0b\x66\x61\x63\x65_micros\x18\x0b \x01(\x03\x12\x0b\n\x03num\x18\x0c \x01(\x03\x12\x13\n\x06result\x18\r \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x10\x64one_face_micros\x18\x0e \x01(\x03\x12\x15\n\ramount_micros\x18\x0f \x01(\x03\x12\x19\n\x11\x63ommission_micros\x18\x10 \x01(\x03\x12\x16\n\x0eservice_micros\x18\x11 \x01(\x03\x12\x12\n\nfee_micros\x18\x12 \x01(\x03\x12,\n\x08\x65nd_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bsupplier_no\x18\x14 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x15 \x01(\tB\t\n\x07_result\"O\n\x14ListTradeDaysRequest\x12\x10\n\x08\x66rom_day\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\\\n\x15ListTradeDaysResponse\x12*\n\x04\x64\x61ys\x18\x01 \x03(\x0b\x32\x1c.shoudan.finance.v1.TradeDay\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x12GetTradeDayRequest\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\"@\n\x13GetTradeDayResponse\x12)\n\x03\x64\x61y\x18\x01 \x01(\x0b\x32\x1c.shoudan.finance.v1.TradeDay\"8\n\x13\x45xportTradesRequest\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x14\n\x0c\x61\x66ter_number\x18\x02 \x01(\x03\"E\n\x14\x45xportTradesResponse\x12-\n\x06trades\x18\x01 \x03(\x0b\x32\x1d.shoudan.finance.v1.TradeFact\"%\n\x16RecheckTradeDayRequest\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\"D\n\x17RecheckTradeDayResponse\x12)\n\x03\x64\x61y\x18\x01 \x01(\x0b\x32\x1c.shoudan.finance.v1.TradeDay*\xa9\x01\n\x0eTradeDayStatus\x12 \n\x1cTRADE_DAY_STATUS_UNSPECIFIED\x10\x00\x12\x1c\n\x18TRADE_DAY_STATUS_FILLING\x10\n\x12\x1c\n\x18TRADE_DAY_STATUS_FETCHED\x10\x0f\x12\x1b\n\x17TRADE_DAY_STATUS_AGREES\x10\x14\x12\x1c\n\x18TRADE_DAY_STATUS_DIFFERS\x10P2\xfb\x03\n\x0cTradeService\x12r\n\rListTradeDays\x12(.shoudan.finance.v1.ListTradeDaysRequest\x1a).shoudan.finance.v1.ListTradeDaysResponse\"\x0c\xf2\xb5\x18\x08\x12\x06viewer\x12l\n\x0bGetTradeDay\x12&.shoudan.finance.v1.GetTradeDayRequest\x1a\'.shoudan.finance.v1.GetTradeDayResponse\"\x0c\xf2\xb5\x18\x08\x12\x06viewer\x12q\n\x0c\x45xportTrades\x12\'.shoudan.finance.v1.ExportTradesRequest\x1a(.shoudan.finance.v1.ExportTradesResponse\"\x0c\xf2\xb5\x18\x08\x12\x06viewer0\x01\x12\x95\x01\n\x0fRecheckTradeDay\x12*.shoudan.finance.v1.RecheckTradeDayRequest\x1a+.shoudan.finance.v1.RecheckTradeDayResponse\")\xf2\xb5\x18%\x12\x03ops\x12\rfinance-maker\x12\x0f\x66inance-checkerb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&shoudan/finance/v1/trade_service.proto\x12\x12shoudan.finance.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dshoudan/core/v1/callers.proto\"\x89\x02\n\x08TradeDay\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x32\n\x06status\x18\x02 \x01(\x0e\x32\".shoudan.finance.v1.TradeDayStatus\x12\x0e\n\x06trades\x18\x03 \x01(\x03\x12\r\n\x05\x61part\x18\x04 \x01(\x03\x12\x0c\n\x04what\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nfetch_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nprove_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xea\x03\n\tTradeFact\x12\x0c\n\x04kind\x18\x01 \x01(\x05\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x10\n\x08order_id\x18\x03 \x01(\x03\x12\x17\n\x0f\x64own_channel_no\x18\x04 \x01(\t\x12\x15\n\rup_channel_no\x18\x05 \x01(\t\x12\x0f\n\x07line_id\x18\x06 \x01(\x03\x12\x10\n\x08their_no\x18\x07 \x01(\t\x12\x12\n\nproduct_no\x18\x08 \x01(\t\x12\x12\n\ncarrier_no\x18\t \x01(\t\x12\x14\n\x0cinvoice_type\x18\n \x01(\x05\x12\x13\n\x0b\x66\x61\x63\x65_micros\x18\x0b \x01(\x03\x12\x0b\n\x03num\x18\x0c \x01(\x03\x12\x13\n\x06result\x18\r \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x10\x64one_face_micros\x18\x0e \x01(\x03\x12\x15\n\ramount_micros\x18\x0f \x01(\x03\x12\x19\n\x11\x63ommission_micros\x18\x10 \x01(\x03\x12\x16\n\x0eservice_micros\x18\x11 \x01(\x03\x12\x12\n\nfee_micros\x18\x12 \x01(\x03\x12,\n\x08\x65nd_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bsupplier_no\x18\x14 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x15 \x01(\t\x12\x0e\n\x06reason\x18\x16 \x01(\tB\t\n\x07_result\"O\n\x14ListTradeDaysRequest\x12\x10\n\x08\x66rom_day\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\\\n\x15ListTradeDaysResponse\x12*\n\x04\x64\x61ys\x18\x01 \x03(\x0b\x32\x1c.shoudan.finance.v1.TradeDay\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x12GetTradeDayRequest\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\"@\n\x13GetTradeDayResponse\x12)\n\x03\x64\x61y\x18\x01 \x01(\x0b\x32\x1c.shoudan.finance.v1.TradeDay\"8\n\x13\x45xportTradesRequest\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x14\n\x0c\x61\x66ter_number\x18\x02 \x01(\x03\"E\n\x14\x45xportTradesResponse\x12-\n\x06trades\x18\x01 \x03(\x0b\x32\x1d.shoudan.finance.v1.TradeFact\"%\n\x16RecheckTradeDayRequest\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\"D\n\x17RecheckTradeDayResponse\x12)\n\x03\x64\x61y\x18\x01 \x01(\x0b\x32\x1c.shoudan.finance.v1.TradeDay*\xa9\x01\n\x0eTradeDayStatus\x12 \n\x1cTRADE_DAY_STATUS_UNSPECIFIED\x10\x00\x12\x1c\n\x18TRADE_DAY_STATUS_FILLING\x10\n\x12\x1c\n\x18TRADE_DAY_STATUS_FETCHED\x10\x0f\x12\x1b\n\x17TRADE_DAY_STATUS_AGREES\x10\x14\x12\x1c\n\x18TRADE_DAY_STATUS_DIFFERS\x10P2\xfb\x03\n\x0cTradeService\x12r\n\rListTradeDays\x12(.shoudan.finance.v1.ListTradeDaysRequest\x1a).shoudan.finance.v1.ListTradeDaysResponse\"\x0c\xf2\xb5\x18\x08\x12\x06viewer\x12l\n\x0bGetTradeDay\x12&.shoudan.finance.v1.GetTradeDayRequest\x1a\'.shoudan.finance.v1.GetTradeDayResponse\"\x0c\xf2\xb5\x18\x08\x12\x06viewer\x12q\n\x0c\x45xportTrades\x12\'.shoudan.finance.v1.ExportTradesRequest\x1a(.shoudan.finance.v1.ExportTradesResponse\"\x0c\xf2\xb5\x18\x08\x12\x06viewer0\x01\x12\x95\x01\n\x0fRecheckTradeDay\x12*.shoudan.finance.v1.RecheckTradeDayRequest\x1a+.shoudan.finance.v1.RecheckTradeDayResponse\")\xf2\xb5\x18%\x12\x03ops\x12\rfinance-maker\x12\x0f\x66inance-checkerb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,28 +41,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRADESERVICE'].methods_by_name['ExportTrades']._serialized_options = b'\362\265\030\010\022\006viewer'
   _globals['_TRADESERVICE'].methods_by_name['RecheckTradeDay']._loaded_options = None
   _globals['_TRADESERVICE'].methods_by_name['RecheckTradeDay']._serialized_options = b'\362\265\030%\022\003ops\022\rfinance-maker\022\017finance-checker'
-  _globals['_TRADEDAYSTATUS']._serialized_start=1386
-  _globals['_TRADEDAYSTATUS']._serialized_end=1555
+  _globals['_TRADEDAYSTATUS']._serialized_start=1402
+  _globals['_TRADEDAYSTATUS']._serialized_end=1571
   _globals['_TRADEDAY']._serialized_start=127
   _globals['_TRADEDAY']._serialized_end=392
   _globals['_TRADEFACT']._serialized_start=395
-  _globals['_TRADEFACT']._serialized_end=869
-  _globals['_LISTTRADEDAYSREQUEST']._serialized_start=871
-  _globals['_LISTTRADEDAYSREQUEST']._serialized_end=950
-  _globals['_LISTTRADEDAYSRESPONSE']._serialized_start=952
-  _globals['_LISTTRADEDAYSRESPONSE']._serialized_end=1044
-  _globals['_GETTRADEDAYREQUEST']._serialized_start=1046
-  _globals['_GETTRADEDAYREQUEST']._serialized_end=1079
-  _globals['_GETTRADEDAYRESPONSE']._serialized_start=1081
-  _globals['_GETTRADEDAYRESPONSE']._serialized_end=1145
-  _globals['_EXPORTTRADESREQUEST']._serialized_start=1147
-  _globals['_EXPORTTRADESREQUEST']._serialized_end=1203
-  _globals['_EXPORTTRADESRESPONSE']._serialized_start=1205
-  _globals['_EXPORTTRADESRESPONSE']._serialized_end=1274
-  _globals['_RECHECKTRADEDAYREQUEST']._serialized_start=1276
-  _globals['_RECHECKTRADEDAYREQUEST']._serialized_end=1313
-  _globals['_RECHECKTRADEDAYRESPONSE']._serialized_start=1315
-  _globals['_RECHECKTRADEDAYRESPONSE']._serialized_end=1383
-  _globals['_TRADESERVICE']._serialized_start=1558
-  _globals['_TRADESERVICE']._serialized_end=2065
+  _globals['_TRADEFACT']._serialized_end=885
+  _globals['_LISTTRADEDAYSREQUEST']._serialized_start=887
+  _globals['_LISTTRADEDAYSREQUEST']._serialized_end=966
+  _globals['_LISTTRADEDAYSRESPONSE']._serialized_start=968
+  _globals['_LISTTRADEDAYSRESPONSE']._serialized_end=1060
+  _globals['_GETTRADEDAYREQUEST']._serialized_start=1062
+  _globals['_GETTRADEDAYREQUEST']._serialized_end=1095
+  _globals['_GETTRADEDAYRESPONSE']._serialized_start=1097
+  _globals['_GETTRADEDAYRESPONSE']._serialized_end=1161
+  _globals['_EXPORTTRADESREQUEST']._serialized_start=1163
+  _globals['_EXPORTTRADESREQUEST']._serialized_end=1219
+  _globals['_EXPORTTRADESRESPONSE']._serialized_start=1221
+  _globals['_EXPORTTRADESRESPONSE']._serialized_end=1290
+  _globals['_RECHECKTRADEDAYREQUEST']._serialized_start=1292
+  _globals['_RECHECKTRADEDAYREQUEST']._serialized_end=1329
+  _globals['_RECHECKTRADEDAYRESPONSE']._serialized_start=1331
+  _globals['_RECHECKTRADEDAYRESPONSE']._serialized_end=1399
+  _globals['_TRADESERVICE']._serialized_start=1574
+  _globals['_TRADESERVICE']._serialized_end=2081
 # @@protoc_insertion_point(module_scope)

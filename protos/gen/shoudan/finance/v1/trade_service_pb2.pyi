@@ -135,6 +135,7 @@ class TradeFact(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     SUPPLIER_NO_FIELD_NUMBER: _builtins.int
     ACCOUNT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     kind: _builtins.int
     """1 订单 2 退款 3 发货 4 退货."""
     number: _builtins.int
@@ -175,6 +176,8 @@ class TradeFact(_message.Message):
     """The number that the supplier was sent; empty of an order or refund."""
     account: _builtins.str
     """The recharge account of a delivery, but for a few of its characters; empty without one."""
+    reason: _builtins.str
+    """Why, of a refund for which it was said; empty of everything else."""
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When it ended."""
@@ -203,10 +206,11 @@ class TradeFact(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         supplier_no: _builtins.str = ...,
         account: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_result", b"_result", "end_time", b"end_time", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_result", b"_result", "account", b"account", "amount_micros", b"amount_micros", "carrier_no", b"carrier_no", "commission_micros", b"commission_micros", "done_face_micros", b"done_face_micros", "down_channel_no", b"down_channel_no", "end_time", b"end_time", "face_micros", b"face_micros", "fee_micros", b"fee_micros", "invoice_type", b"invoice_type", "kind", b"kind", "line_id", b"line_id", "num", b"num", "number", b"number", "order_id", b"order_id", "product_no", b"product_no", "result", b"result", "service_micros", b"service_micros", "supplier_no", b"supplier_no", "their_no", b"their_no", "up_channel_no", b"up_channel_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_result", b"_result", "account", b"account", "amount_micros", b"amount_micros", "carrier_no", b"carrier_no", "commission_micros", b"commission_micros", "done_face_micros", b"done_face_micros", "down_channel_no", b"down_channel_no", "end_time", b"end_time", "face_micros", b"face_micros", "fee_micros", b"fee_micros", "invoice_type", b"invoice_type", "kind", b"kind", "line_id", b"line_id", "num", b"num", "number", b"number", "order_id", b"order_id", "product_no", b"product_no", "reason", b"reason", "result", b"result", "service_micros", b"service_micros", "supplier_no", b"supplier_no", "their_no", b"their_no", "up_channel_no", b"up_channel_no"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__result: _TypeAlias = _typing.Literal["result"]  # noqa: Y015
     _WhichOneofArgType__result: _TypeAlias = _typing.Literal["_result", b"_result"]  # noqa: Y015

@@ -784,6 +784,7 @@ class Trade(_message.Message):
     UP_CHANNEL_NO_FIELD_NUMBER: _builtins.int
     LINE_ID_FIELD_NUMBER: _builtins.int
     INVOICE_TYPE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     kind: Global___TradeKind.ValueType
     """What it is."""
     number: _builtins.int
@@ -820,6 +821,8 @@ class Trade(_message.Message):
     """Product line."""
     invoice_type: _builtins.int
     """开票方式: 0 不限制 1 不开发票 2 需要发票; 0 of a refund."""
+    reason: _builtins.str
+    """Why, of a refund for which it was said; empty of everything else."""
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When it ended."""
@@ -846,10 +849,11 @@ class Trade(_message.Message):
         up_channel_no: _builtins.str = ...,
         line_id: _builtins.int = ...,
         invoice_type: _builtins.int = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_result", b"_result", "end_time", b"end_time", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_result", b"_result", "amount_micros", b"amount_micros", "carrier_no", b"carrier_no", "commission_micros", b"commission_micros", "done_face_micros", b"done_face_micros", "down_channel_no", b"down_channel_no", "end_time", b"end_time", "face_micros", b"face_micros", "fee_micros", b"fee_micros", "invoice_type", b"invoice_type", "kind", b"kind", "line_id", b"line_id", "num", b"num", "number", b"number", "order_id", b"order_id", "product_no", b"product_no", "result", b"result", "service_micros", b"service_micros", "their_no", b"their_no", "up_channel_no", b"up_channel_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_result", b"_result", "amount_micros", b"amount_micros", "carrier_no", b"carrier_no", "commission_micros", b"commission_micros", "done_face_micros", b"done_face_micros", "down_channel_no", b"down_channel_no", "end_time", b"end_time", "face_micros", b"face_micros", "fee_micros", b"fee_micros", "invoice_type", b"invoice_type", "kind", b"kind", "line_id", b"line_id", "num", b"num", "number", b"number", "order_id", b"order_id", "product_no", b"product_no", "reason", b"reason", "result", b"result", "service_micros", b"service_micros", "their_no", b"their_no", "up_channel_no", b"up_channel_no"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__result: _TypeAlias = _typing.Literal["result"]  # noqa: Y015
     _WhichOneofArgType__result: _TypeAlias = _typing.Literal["_result", b"_result"]  # noqa: Y015

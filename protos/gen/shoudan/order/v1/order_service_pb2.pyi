@@ -1291,6 +1291,7 @@ class NewRefund(_message.Message):
     NOTIFY_URL_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
     NONCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     channel_no: _builtins.str
     """Down channel."""
     request_no: _builtins.str
@@ -1303,6 +1304,10 @@ class NewRefund(_message.Message):
     """Where to tell the end; empty for nowhere."""
     type: Global___RefundType.ValueType
     """General or mandatory."""
+    reason: _builtins.str
+    """Why, at most 256 printable characters; empty when nothing was said. Kept with the refund, mobile numbers in it masked. No
+    part of the refund: of a repeat the first one stands.
+    """
     @_builtins.property
     def nonce(self) -> Global___CallNonce:
         """The nonce the call was signed with; none for a call without. No part of the refund."""
@@ -1317,10 +1322,11 @@ class NewRefund(_message.Message):
         notify_url: _builtins.str = ...,
         type: Global___RefundType.ValueType = ...,
         nonce: Global___CallNonce | None = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["nonce", b"nonce"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "nonce", b"nonce", "notify_url", b"notify_url", "refund_no", b"refund_no", "refund_num", b"refund_num", "request_no", b"request_no", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "nonce", b"nonce", "notify_url", b"notify_url", "reason", b"reason", "refund_no", b"refund_no", "refund_num", b"refund_num", "request_no", b"request_no", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
