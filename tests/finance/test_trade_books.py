@@ -92,9 +92,7 @@ async def test_a_day_agrees_when_the_ledger_moved_what_each_trade_says(
     failed = await sold(harness, day, "d1", 0, charged=50 * YUAN)
     await back(harness, "down", "d1", 50 * YUAN, f"r{failed}", failed)
     refund, delivery, return_ = (next(_numbers) for _ in range(3))
-    harness.orders.add(
-        day, REFUND, refund, order_id=whole, amount_micros=30 * YUAN, reason="wrong"
-    )
+    harness.orders.add(day, REFUND, refund, order_id=whole, amount_micros=30 * YUAN, reason="wrong")
     await back(harness, "down", "d1", 30 * YUAN, str(refund), whole)
     harness.orders.add(
         day, DELIVERY, delivery, up_channel_no="u1", amount_micros=160 * YUAN,

@@ -85,7 +85,7 @@ class NewRefund:
 
     @property
     def request_hash(self) -> bytes:
-        """What two requests must have in common to be the same; neither the key nor the reason is part of it."""
+        """What two requests must have in common to be the same: neither the key nor the reason."""
         text = "\x1f".join(
             (self.request_no, str(self.refund_num), self.notify_url, str(int(self.refund_type)))
         )

@@ -11,4 +11,6 @@ down_revision: str | None = "0019"
 
 def upgrade() -> None:
     """Forward; the release before leaves it empty."""
-    op.add_column("trade", column("reason", sa.String(256), "退款原因; empty of others", default="''"))
+    op.add_column(
+        "trade", column("reason", sa.String(256), "退款原因; empty of others", default="''")
+    )
