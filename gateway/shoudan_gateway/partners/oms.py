@@ -369,13 +369,7 @@ REFUND: Final = (
     REFUND_NO,
     Field("refund_num", "refund_num", "退款数量", Whole(1, NUM_MAX)),
     Field("notify_url", "notify_url", "退款通知地址", Url()),
-    Field(
-        "refund_reason",
-        "reason",
-        "退款原因，仅供我方查看，其中的手机号脱敏保存；重复请求以首次为准",
-        Text(256),
-        required=False,
-    ),
+    Field("refund_reason", "reason", "退款原因，手机号脱敏", Text(256), required=False),
 )
 CARDS: Final = (
     CHANNEL_NO,
