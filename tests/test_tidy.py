@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MODULE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 60
 SERVICE_CODE = ("services/", "gateway/", "console/")
-CODE = ("kit/", "cli/", "client/", "fakes/", "signing/", *SERVICE_CODE, "tools/")
+CODE = ("kit/", "cli/", "client/", "fakes/", "signing/", "configuration/", *SERVICE_CODE, "tools/")
 PYTHON = (*CODE, "tests/")
 
 VAGUE = {"base", "common", "helper", "helpers", "manager", "misc", "util", "utils"}

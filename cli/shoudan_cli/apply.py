@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any, Final
-
-import yaml
-from google.protobuf.json_format import MessageToDict
 
 from shoudan.core.v1.proposal_service_pb2 import Proposal
 from shoudan.delivery.v1 import delivery_service_pb2 as delivery
@@ -20,9 +16,16 @@ from shoudan.pay.v1 import setup_service_pb2 as setup
 from shoudan.pay.v1 import setup_service_pb2_grpc as setup_grpc
 from shoudan_cli import payserver
 from shoudan_cli.clients import Clients, Failed
-from shoudan_cli.document import Account, Document, Row
 from shoudan_cli.proposals import call_or_propose
-from shoudan_kit.money import micros_to_yuan, ppm_to_rate
+from shoudan_configuration.document import Account, Document
+from shoudan_configuration.messages import (
+    catalogue_of,
+    catalogue_rows,
+    supplier_row,
+    suppliers_of,
+    text_of,
+)
+from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.proposals.command import Why, summary
 from shoudan_kit.rpc.message_keys import ShardsDiffer
 from shoudan_kit.rpc.shard_routes import route_of
@@ -31,65 +34,6 @@ OPENING: Final = "opening"  # trade number of an account's opening balance: one 
 PROPOSED: Final = "proposed: "
 PAGE: Final = 1000
 PAGES_MAX: Final = 1000
-MICROS: Final = frozenset({"face", "split_order_face"})
-RATES: Final = ("_discount", "_move_max")
-WHOLE: Final = frozenset({3, 5})  # descriptor types int64 and int32
-NESTED: Final = frozenset({"shelves", "products", "error_codes", "template"})
-
-
-def fields(row: Row, **more: Any) -> dict[str, Any]:
-    """A row's own values by the contract's names: amounts end in _micros, rates in _ppm."""
-    values = {name: getattr(row, name) for name in type(row).model_fields if name not in NESTED}
-    return {_ours(name): value for name, value in values.items()} | more
-
-
-def _ours(name: str) -> str:
-    if name in MICROS:
-        return f"{name}_micros"
-    return f"{name}_ppm" if name.endswith(RATES) else name
-
-
-def catalogue_of(document: Document) -> catalogue.Catalogue:
-    """The catalogue part as one message, shelves and products beside their channels."""
-    down = [(one, shelf) for one in document.down_channels for shelf in one.shelves]
-    up = [(one, shelf) for one in document.up_channels for shelf in one.shelves]
-    return catalogue.Catalogue(
-        lines=[catalogue.Line(**fields(one)) for one in document.lines],
-        down_channels=[catalogue.DownChannel(**fields(one)) for one in document.down_channels],
-        down_shelves=[
-            catalogue.DownShelf(**fields(shelf, channel_no=one.channel_no)) for one, shelf in down
-        ],
-        down_products=[
-            catalogue.DownProduct(**fields(product, shelf_id=shelf.shelf_id))
-            for _, shelf in down
-            for product in shelf.products
-        ],
-        up_channels=[catalogue.UpChannel(**fields(one)) for one in document.up_channels],
-        up_shelves=[
-            catalogue.UpShelf(**fields(shelf, channel_no=one.channel_no)) for one, shelf in up
-        ],
-        up_products=[
-            catalogue.UpProduct(**fields(product, shelf_id=shelf.shelf_id))
-            for _, shelf in up
-            for product in shelf.products
-        ],
-        cantons=[catalogue.Canton(**fields(one)) for one in document.cantons],
-        notify_endpoints=[
-            catalogue.NotifyEndpoint(**fields(one)) for one in document.notify_endpoints
-        ],
-    )
-
-
-def suppliers_of(document: Document) -> list[delivery.Supplier]:
-    """The suppliers as messages."""
-    return [
-        delivery.Supplier(
-            **fields(one),
-            template=json.dumps(one.template, ensure_ascii=False) if one.template else "",
-            error_codes=[delivery.Supplier.ErrorCode(**fields(c)) for c in one.error_codes],
-        )
-        for one in document.suppliers
-    ]
 
 
 async def apply(clients: Clients, document: Document, by: str, *, dry_run: bool) -> list[str]:
@@ -246,79 +190,11 @@ async def export(clients: Clients, ident: str = "oms") -> str:
         "ListSuppliers",
         delivery.ListSuppliersRequest(),
     )
-    document = _catalogue_rows(found)
-    document["suppliers"] = [_supplier(one) for one in suppliers.suppliers]
+    document = catalogue_rows(found)
+    document["suppliers"] = [supplier_row(one) for one in suppliers.suppliers]
     document["accounts"] = await _account_rows(clients, ident)
     document["pay_mode_templates"] = await payserver.template_rows(clients)
-    return yaml.safe_dump(document, allow_unicode=True, sort_keys=False, width=110)
-
-
-def _plain(message: Any) -> dict[str, Any]:
-    """A message as YAML writes it: our names back to the file's, 64-bit numbers as numbers."""
-    row: dict[str, Any] = MessageToDict(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
-    shown: dict[str, Any] = {}
-    for name, value in row.items():
-        kind = message.DESCRIPTOR.fields_by_name[name].type
-        number: Any = int(value) if kind in WHOLE and isinstance(value, str | int) else value
-        if name.endswith("_micros"):
-            shown[name.removesuffix("_micros")] = micros_to_yuan(number)
-        elif name.endswith("_ppm"):
-            shown[name.removesuffix("_ppm")] = ppm_to_rate(number)
-        else:
-            shown[name] = number
-    return shown
-
-
-def _without(row: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in names}
-
-
-def _channel(one: Any) -> dict[str, Any]:
-    """A channel's own values; one without a signature says so."""
-    row = _plain(one)
-    return row | ({"auth_mode": row["auth_mode"] or "none"} if "auth_mode" in row else {})
-
-
-def _nested(channels: Any, shelves: Any, products: Any) -> list[dict[str, Any]]:
-    """Channels with their shelves with their products."""
-    return [
-        _channel(one)
-        | {
-            "shelves": [
-                _without(_plain(shelf), "channel_no")
-                | {
-                    "products": [
-                        _without(_plain(p), "shelf_id")
-                        for p in products
-                        if p.shelf_id == shelf.shelf_id
-                    ]
-                }
-                for shelf in shelves
-                if shelf.channel_no == one.channel_no
-            ]
-        }
-        for one in channels
-    ]
-
-
-def _catalogue_rows(found: catalogue.Catalogue) -> dict[str, Any]:
-    return {
-        "lines": [_plain(one) for one in found.lines],
-        "down_channels": _nested(found.down_channels, found.down_shelves, found.down_products),
-        "up_channels": _nested(found.up_channels, found.up_shelves, found.up_products),
-        "cantons": [_plain(one) for one in found.cantons],
-        "notify_endpoints": [_plain(one) for one in found.notify_endpoints],
-    }
-
-
-def _supplier(one: delivery.Supplier) -> dict[str, Any]:
-    row = _without(_plain(one), "state", "state_reason", "balance_yuan", "error_codes")
-    whole = one.timeout_s.is_integer()
-    row["timeout_s"] = int(one.timeout_s) if whole else one.timeout_s
-    row["template"] = json.loads(one.template) if one.template else {}
-    return row | {"error_codes": [_plain(code) for code in one.error_codes]}
+    return text_of(document)
 
 
 async def _account_rows(clients: Clients, ident: str) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import typer
 
 from shoudan_cli import apply as applying
 from shoudan_cli.clients import Failed, console, errors, open_clients, run, settings
-from shoudan_cli.document import Document, DocumentError, load
+from shoudan_configuration.document import Document, DocumentError, load
 
 app = typer.Typer(no_args_is_help=True)
 

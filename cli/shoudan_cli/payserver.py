@@ -9,7 +9,7 @@ from shoudan.pay.v1 import payment_service_pb2 as pay
 from shoudan.pay.v1 import payment_service_pb2_grpc as pay_grpc
 from shoudan.pay.v1 import setup_service_pb2 as setup
 from shoudan_cli.clients import Clients
-from shoudan_cli.document import Document
+from shoudan_configuration.document import Document
 
 PAGE: Final = 100
 PAGES_MAX: Final = 100

@@ -34,7 +34,17 @@ ACCOUNTS: Final = frozenset({"rechage_account", "recharge_account"})
 # Not played: what proves who calls. The channel of the catalogue that is played to asks for none.
 PROOF: Final = frozenset({"sign", "sign_type", "timestamp", "nonce"})
 HIDDEN: Final = "***"
-FOLDERS: Final = ("kit", "cli", "client", "fakes", "signing", "gateway", "console", "protos/gen")
+FOLDERS: Final = (
+    "kit",
+    "cli",
+    "client",
+    "fakes",
+    "signing",
+    "configuration",
+    "gateway",
+    "console",
+    "protos/gen",
+)
 CHANGED: Final = 3  # exit code
 PLAY_S: Final = 3_600
 

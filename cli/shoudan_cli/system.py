@@ -346,8 +346,8 @@ class System:
         if self.plan.catalogue is None:
             return
         from shoudan_cli.apply import apply
-        from shoudan_cli.document import load
         from shoudan_cli.everywhere import catalogue_everywhere
+        from shoudan_configuration.document import load
 
         timer = _timer()
         document = load(self.plan.catalogue, self.env)

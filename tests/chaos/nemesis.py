@@ -22,8 +22,8 @@ from shoudan.pay.v1 import ledger_service_pb2 as pay
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
 from shoudan_cli.apply import apply
 from shoudan_cli.clients import Clients, Failed
-from shoudan_cli.document import parse
 from shoudan_cli.wiring import SANDBOX
+from shoudan_configuration.document import parse
 from shoudan_kit.embedded import EmbeddedError
 from shoudan_kit.process.polling import until
 from shoudan_kit.process.supervise import NotStarted

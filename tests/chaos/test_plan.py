@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from shoudan_cli.document import parse
+from shoudan_configuration.document import parse
 from tests.chaos import plan
 from tests.chaos.nemesis import MOODS, Nemesis
 from tests.chaos.stage import CHANNEL, CREDIT_MICROS, catalogue

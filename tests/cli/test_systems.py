@@ -294,8 +294,8 @@ async def _supplied(one: Delivery) -> None:
     """Give delivery its channel `up`."""
     from shoudan.delivery.v1 import delivery_service_pb2 as pb
     from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
-    from shoudan_cli.apply import suppliers_of
-    from shoudan_cli.document import parse
+    from shoudan_configuration.document import parse
+    from shoudan_configuration.messages import suppliers_of
 
     message = pb.ApplySuppliersRequest(suppliers=suppliers_of(parse(SUPPLIER, "x.yaml", {})))
     present("acme", None, [one.target], login=token_of("acme"))

@@ -59,5 +59,8 @@ def beside(
 
 def roots(code: Path) -> list[Path]:
     """Where the packages of a checkout lie, whichever folders it has."""
-    folders = [code / name for name in ("kit", "cli", "fakes", "signing", "gateway", "protos/gen")]
+    folders = [
+        code / name
+        for name in ("kit", "cli", "fakes", "signing", "configuration", "gateway", "protos/gen")
+    ]
     return [one for one in folders if one.is_dir()] + sorted((code / "services").iterdir())

@@ -13,9 +13,9 @@ import aiohttp
 import pytest
 
 from shoudan_cli import life
-from shoudan_cli.document import load
 from shoudan_cli.system import System, demo_catalogue
 from shoudan_cli.up import noted
+from shoudan_configuration.document import load
 from shoudan_gateway import docs_site
 from tests.command import shoudan
 from tests.poll import eventually

@@ -8,8 +8,8 @@ import pytest
 
 from shoudan_cli.apply import apply, export
 from shoudan_cli.clients import Failed
-from shoudan_cli.document import Document, load, parse
 from shoudan_cli.system import demo_catalogue
+from shoudan_configuration.document import Document, load, parse
 from tests.delivery.protocols.speakers import EXAMPLES
 
 pytestmark = pytest.mark.system

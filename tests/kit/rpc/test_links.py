@@ -63,7 +63,7 @@ def test_every_grpc_option_named_anywhere_is_known_to_the_library():
     """A name the library does not know is ignored in silence."""
     library = Path(cygrpc.__file__).read_bytes()
     named: set[str] = set()
-    for part in ("kit", "cli", "fakes", "signing", "gateway", "services"):
+    for part in ("kit", "cli", "fakes", "signing", "configuration", "gateway", "services"):
         for path in (SOURCES / part).rglob("*.py"):
             named |= set(re.findall(r'"(grpc\.[a-z0-9_.]+)"', path.read_text("utf-8")))
     assert {"grpc.max_reconnect_backoff_ms", "grpc.keepalive_time_ms"} <= named

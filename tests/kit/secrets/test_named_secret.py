@@ -22,9 +22,9 @@ from shoudan.pay.v1 import platform_service_pb2 as platform
 from shoudan.pay.v1 import platform_service_pb2_grpc as platform_grpc
 from shoudan.pay.v1 import setup_service_pb2 as setup
 from shoudan.pay.v1 import setup_service_pb2_grpc as setup_grpc
-from shoudan_cli.apply import catalogue_of, suppliers_of
-from shoudan_cli.document import Document, parse
 from shoudan_cli.payserver import templates_of
+from shoudan_configuration.document import Document, parse
+from shoudan_configuration.messages import catalogue_of, suppliers_of
 from shoudan_kit.process.child import Child, tail
 from shoudan_kit.process.ports import free_port
 from shoudan_kit.rpc.client import connect

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from shoudan_cli.apply import catalogue_of, suppliers_of
-from shoudan_cli.document import DocumentError, load, parse
 from shoudan_cli.system import demo_catalogue
+from shoudan_configuration.document import DocumentError, load, parse
+from shoudan_configuration.messages import catalogue_of, suppliers_of
 
 SANDBOX = {"SHOUDAN_SANDBOX_URL": "http://127.0.0.1:1"}
 

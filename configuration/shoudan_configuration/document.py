@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, cast
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from shoudan_cli.exact_yaml import Loader
+from shoudan_configuration.exact_yaml import Loader
 from shoudan_kit import money
 
 BYTES_MAX: Final = 64 * 2**20
