@@ -28,6 +28,7 @@ UNPAGED = {
     "GetRoute": "the parts of one order, at most PARTS_MAX of a binding",
     "ListRules": "at most a hundred, which people write",
     "ListSuppliers": "one row for each supplier and class, which people write",
+    "ListUnmappedCodes": "cut at LISTED_MAX, of which CODES_MAX are kept of a channel",
     "ListStock": "cut at KINDS_MAX of kinds of goods",
     "ListAreas": "the areas of the catalogue, from memory",
     "ListAllModes": "cut at LIST_MAX of each kind",

@@ -55,6 +55,7 @@ WHOLE = {
     "shoudan_kit.events.refill._OLDEST_UNPUBLISHED": "an index of what is not published yet, its first row",
     "shoudan_delivery.store.stock._LEVELS": "a step of an index for each kind of goods; counts up to a bound",
     "shoudan_delivery.store.stock._STATES": "two steps of an index for each kind of goods",
+    "shoudan_delivery.store.unmapped._LIST": "at most two hundred of a channel, all of them wanted",
     "shoudan_delivery.store.suppliers._CODES": "all channels are wanted",
     "shoudan_delivery.store.suppliers._LIST": "all channels are wanted",
     "shoudan_delivery.store.suppliers._VERSION": "all channels are wanted",

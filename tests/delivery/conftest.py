@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,8 +89,10 @@ class House:
     seen: list[int] = field(default_factory=list[int])
     number: Callable[[], int] = lambda: next(numbers)
 
-    async def apply(self, channel_no: str = "up", **changes: Any) -> None:
-        """Configure a channel of the sandbox."""
+    async def apply(
+        self, channel_no: str = "up", given: Sequence[tuple[str, int]] = CODES, **changes: Any
+    ) -> None:
+        """Configure a channel of the sandbox, with what its codes mean."""
         url = self.sandbox.url
         one = {
             "channel_no": channel_no,
@@ -106,7 +108,7 @@ class House:
             "timeout_s": 5.0,
             "enabled": True,
         } | changes
-        codes = [pb.Supplier.ErrorCode(error_code=code, deal_code=deal) for code, deal in CODES]
+        codes = [pb.Supplier.ErrorCode(error_code=code, deal_code=deal) for code, deal in given]
         message = pb.Supplier(**one, error_codes=codes)
         await self.suppliers.ApplySuppliers(
             pb.ApplySuppliersRequest(suppliers=[message], by="test")

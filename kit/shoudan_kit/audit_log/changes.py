@@ -27,6 +27,17 @@ class Change:
     after: Mapping[str, object]
 
 
+def lines_of(changes: Iterable[Change]) -> list[str]:
+    """One line for each change."""
+    return [f"{one.thing}: {_words(one)}" for one in changes]
+
+
+def _words(one: Change) -> str:
+    if one.before is None:
+        return "new"
+    return ", ".join(f"{c} {was!r} -> {one.after[c]!r}" for c, was in one.before.items())
+
+
 def describe_changes(subject: str, key: str | int, changes: Iterable[Change]) -> None:
     """Say of the row of this call what each thing was before and is after; how many are left out, too."""
     before: dict[str, object] = {}

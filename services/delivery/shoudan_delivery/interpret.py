@@ -73,6 +73,7 @@ def of_reply(supplier: Supplier, delivery: Outgoing, reply: Reply, source: Sourc
     if reply.no_such_order and source is Source.QUERY:
         outcome.verdict = Verdict.NO_SUCH_ORDER
         return outcome
+    outcome.unmapped = bool(outcome.code) and reply.code not in supplier.deal_codes
     deal = supplier.deal_codes.get(reply.code, DealCode.UNKNOWN)
     if deal is DealCode.FAILURE:
         outcome.verdict = Verdict.FAILED

@@ -14,6 +14,7 @@ from shoudan_delivery.store import deliveries as store
 from shoudan_delivery.store import missing as missing_store
 from shoudan_delivery.store import stock as stock_store
 from shoudan_delivery.store import suppliers as supplier_store
+from shoudan_delivery.store import unmapped as unmapped_store
 from shoudan_delivery.store.rows import (
     Delivery,
     EndedDelivery,
@@ -85,6 +86,7 @@ class Results:
             await self._write_unsent(work, batch)
             await self._write_queries(work, batch)
             await self._write_incidents(work, batch)
+            await self._write_unmapped(work, batch)  # last: others wait for these few rows
             request_tasks = self._count(work, batch)
         for request_task, ended in request_tasks:
             request_task.left -= ended
@@ -217,6 +219,28 @@ class Results:
             if outcome.order_no in there
         ]
         await supplier_store.insert_incidents(work.db, rows, self._local_ip)
+
+    async def _write_unmapped(self, work: UnitOfWork, batch: _Batch) -> None:
+        """Codes that nothing explains, counted for a person who explains them."""
+        unmapped = [one for one in batch.outcomes if one.unmapped]
+        if not unmapped:
+            return
+        there = await store.by_no(work.db, [one.order_no for one in unmapped])
+        seen: dict[tuple[str, int, str], unmapped_store.Seen] = {}
+        for outcome in unmapped:
+            if (found := there.get(outcome.order_no)) is None:
+                continue
+            code = outcome.code[: unmapped_store.CODE_CHARS_MAX]
+            key = (found.channel_no, int(found.service_class), code)
+            before = seen.get(key)
+            seen[key] = unmapped_store.Seen(
+                *key,
+                outcome.desc[: unmapped_store.DESC_CHARS_MAX],
+                1 if before is None else before.answers + 1,
+                found.coop_order_id,
+            )
+        await unmapped_store.drop(work.db, sorted({(one, kind) for one, kind, _ in seen}))
+        await unmapped_store.note(work.db, list(seen.values()))
 
     def _count(self, work: UnitOfWork, batch: _Batch) -> list[tuple[RequestTask, int]]:
         """Finish the request tasks whose last delivery is accounted for by this batch."""

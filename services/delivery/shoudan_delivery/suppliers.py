@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from ipaddress import ip_network
 from pathlib import Path
@@ -25,8 +25,11 @@ from shoudan_delivery.refusals import ChannelUnavailable, FieldInvalid
 from shoudan_delivery.states import DealCode, ServiceClass, SupplierState
 from shoudan_delivery.stock import PROTOCOL as STOCK
 from shoudan_delivery.store import suppliers as store
+from shoudan_delivery.store import unmapped as unmapped_store
 from shoudan_delivery.store.rows import Supplier
+from shoudan_delivery.store.unmapped import Unmapped
 from shoudan_kit import log
+from shoudan_kit.audit_log.bases import base_of, check_base
 from shoudan_kit.audit_log.changes import Change, describe_changes
 from shoudan_kit.audit_log.entries import describe
 from shoudan_kit.credentials.live import LiveSecret, LiveSecrets
@@ -256,41 +259,62 @@ def _check_url(field: str, url: str) -> None:
         raise FieldInvalid(field, "an http or https URL without a password")
 
 
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What was changed, a line each, and the word for it."""
+
+    changes: list[str]
+    base: str
+
+
 async def apply(
-    app: App[DeliverySettings], known: Suppliers, given: Sequence[Supplier], *, dry_run: bool
-) -> list[str]:
+    app: App[DeliverySettings],
+    known: Suppliers,
+    given: Sequence[Supplier],
+    *,
+    dry_run: bool,
+    base: str = "",
+) -> Applied:
     """Make the channels given exactly so, states apart; a line for each change. Others stay.
 
-    Refuses FieldInvalid before anything is changed.
+    Refuses FieldInvalid before anything is changed; BaseMoved, with the base of a dry run that said
+    something else.
     """
     _check_secrets(given, app.settings)
     async with app.work("delivery.apply") as work:
-        changes = await _apply(work, app.ids, given, app.settings.supplier_guard(), dry_run=dry_run)
+        rows = await _changed(work, given, app.settings.supplier_guard())
+        exact = [_exact(new, old) for new, old in rows]
+        check_base("suppliers", base, exact)
+        if not dry_run:
+            await _write(work, app.ids, rows)
+        changes = [_difference(new, old) for new, old in rows]
         describe_changes("suppliers", len(given), changes)
     await known.refresh()
-    return [_line(one) for one in changes]
+    return Applied([_line(one) for one in changes], base_of(exact))
 
 
-async def _apply(
-    work: UnitOfWork, ids: IdMaker, given: Sequence[Supplier], guard: Guard, *, dry_run: bool
-) -> list[Change]:
+async def _changed(
+    work: UnitOfWork, given: Sequence[Supplier], guard: Guard
+) -> list[tuple[Supplier, Supplier | None]]:
+    """Those that are new or different, each with what there is of it."""
     for one in given:
         _check(one, guard)
     if len({one.key for one in given}) != len(given):
         raise FieldInvalid("suppliers", "a channel and service class is given twice")
     there = {one.key: one for one in await store.load(work.db)}
     changed = [(one, there.get(one.key)) for one in given]
-    rows = [
-        (new if old is None else replace(new, id=old.id), change)
-        for new, old in changed
-        if (change := _difference(new, old)) is not None
-    ]
-    if rows and not dry_run:
-        fresh = [replace(row, id=row.id or ids.next()) for row, _ in rows]
-        await store.upsert(work.db, fresh, ids.take(sum(len(row.deal_codes) for row in fresh)))
-        if unwatched := [row for row in fresh if not templates.has_balance(row.template)]:
-            await store.unwatch(work.db, unwatched)
-    return [change for _, change in rows]
+    return [(new, old) for new, old in changed if old is None or _differing(new, old)]
+
+
+async def _write(
+    work: UnitOfWork, ids: IdMaker, rows: Sequence[tuple[Supplier, Supplier | None]]
+) -> None:
+    if not rows:
+        return
+    fresh = [replace(new, id=ids.next() if old is None else old.id) for new, old in rows]
+    await store.upsert(work.db, fresh, ids.take(sum(len(row.deal_codes) for row in fresh)))
+    if unwatched := [row for row in fresh if not templates.has_balance(row.template)]:
+        await store.unwatch(work.db, unwatched)
 
 
 _OWN = frozenset(
@@ -299,14 +323,28 @@ _OWN = frozenset(
 )
 
 
-def _difference(new: Supplier, old: Supplier | None) -> Change | None:
-    """What differs of a channel; None when nothing does."""
+def _names(supplier: Supplier) -> list[str]:
+    return [f.name for f in fields(supplier) if f.name not in _OWN]
+
+
+def _differing(new: Supplier, old: Supplier) -> list[str]:
+    return [n for n in _names(new) if getattr(new, n) != getattr(old, n)]
+
+
+def _difference(new: Supplier, old: Supplier | None) -> Change:
+    """What differs of a channel, as the audit log has it."""
     thing = f"supplier {new.channel_no}/{new.service_class}"
-    names = [f.name for f in fields(new) if f.name not in _OWN]
     if old is None:
-        return Change(thing, None, _facts(new, names))
-    differing = [n for n in names if getattr(new, n) != getattr(old, n)]
-    return Change(thing, _facts(old, differing), _facts(new, differing)) if differing else None
+        return Change(thing, None, _facts(new, _names(new)))
+    differing = _differing(new, old)
+    return Change(thing, _facts(old, differing), _facts(new, differing))
+
+
+def _exact(new: Supplier, old: Supplier | None) -> Change:
+    """The same with every value: never stored, only compared."""
+    before = None if old is None else {name: getattr(old, name) for name in _names(old)}
+    after = {name: getattr(new, name) for name in _names(new)}
+    return Change(f"supplier {new.channel_no}/{new.service_class}", before, after)
 
 
 def _facts(supplier: Supplier, names: Sequence[str]) -> dict[str, object]:
@@ -327,6 +365,12 @@ async def stored(app: App[DeliverySettings]) -> list[Supplier]:
     """All channels with their states, as the database has them now."""
     async with app.db.connect() as db:
         return list(await store.load(db))
+
+
+async def unmapped(app: App[DeliverySettings], channel_no: str) -> list[Unmapped]:
+    """Codes that came and that nothing explains, of one channel or of all."""
+    async with app.db.connect() as db:
+        return await unmapped_store.listed(db, channel_no)
 
 
 async def set_state(

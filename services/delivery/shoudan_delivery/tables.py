@@ -202,6 +202,25 @@ CHANNEL_ERROR_CODE = Table(
     info=rights(update=(), delete=True),
 )
 
+# What suppliers answered that no error code explains: a row for each code, however often it comes.
+UNMAPPED_CODE = Table(
+    "vds_unmapped_code",
+    METADATA,
+    Column("channel_no", Text, primary_key=True, comment="渠道编号"),
+    Column(
+        "service_class", SmallInteger, primary_key=True, autoincrement=False, comment="服务类型"
+    ),
+    Column("error_code", Text, primary_key=True, comment="错误码, cut to 64"),
+    _text("error_desc", "the supplier's words when it came last, without the account"),
+    Column("answers", BigInteger, nullable=False, comment="how many answers had it"),
+    _text("coop_order_id", "the delivery that it came for last: its owner's number"),
+    _when("create_time", "创建时间"),
+    _when("last_update_time", "最后更新时间"),
+    CheckConstraint("answers >= 1", name="answers_check"),
+    comment="未识别错误码: codes of suppliers that vds_channel_error_code does not explain",
+    info=rights(update=("error_desc", "answers", "coop_order_id", "last_update_time"), delete=True),
+)
+
 # An end has its moment and its source; what was not sent has no start, and only a success delivers.
 _ENDED = (
     "(status IN (0, 90)) = (request_finish_time IS NOT NULL)"

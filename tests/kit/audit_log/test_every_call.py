@@ -49,6 +49,7 @@ READS: Final = {
     "ListQuarantined", "ListRecords", "ListRefunds", "ListRequests",
     "ListResources", "ListResting", "ListRules", "ListSealed",
     "ListSessions", "ListShelfNotifies", "ListStock", "ListSuppliers", "ListTasks", "ListTradeDays",
+    "ListUnmappedCodes",
     "ListTrades", "ListUsage", "QueryDeliveries", "QueryOrders",
     "QueryRefunds",
     "GetSpending", "ListAlerts", "ListSent", "ListTargets", "ListReopenings",

@@ -13,6 +13,7 @@ from shoudan_delivery.refusals import FieldInvalid
 from shoudan_delivery.rpc.bounds import bounded
 from shoudan_delivery.states import DealCode, SupplierState
 from shoudan_delivery.store.rows import Supplier
+from shoudan_delivery.store.unmapped import Unmapped
 from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.rpc.messages import RpcContext
 
@@ -32,10 +33,14 @@ class SupplierServicer(pb_grpc.SupplierServiceServicer):
         """Make the channels given exactly so."""
         bounded(request.suppliers)
         given = [_supplier(one) for one in request.suppliers]
-        changes = await suppliers.apply(
-            self._context.app, self._context.suppliers, given, dry_run=request.dry_run
+        made = await suppliers.apply(
+            self._context.app,
+            self._context.suppliers,
+            given,
+            dry_run=request.dry_run,
+            base=request.base,
         )
-        return pb.ApplySuppliersResponse(changes=changes)
+        return pb.ApplySuppliersResponse(changes=made.changes, base=made.base)
 
     async def ListSuppliers(
         self, request: pb.ListSuppliersRequest, context: RpcContext
@@ -43,6 +48,13 @@ class SupplierServicer(pb_grpc.SupplierServiceServicer):
         """All channels with their states, as the database has them now."""
         found = await suppliers.stored(self._context.app)
         return pb.ListSuppliersResponse(suppliers=[_shown(one) for one in found])
+
+    async def ListUnmappedCodes(
+        self, request: pb.ListUnmappedCodesRequest, context: RpcContext
+    ) -> pb.ListUnmappedCodesResponse:
+        """Codes in answers of suppliers that no error code explains."""
+        found = await suppliers.unmapped(self._context.app, request.channel_no)
+        return pb.ListUnmappedCodesResponse(codes=map(_unmapped, found))
 
     async def CheckSupplierCall(
         self, request: pb.CheckSupplierCallRequest, context: RpcContext
@@ -114,6 +126,20 @@ def _deal_code(number: int) -> DealCode:
     if number not in set(DealCode):
         raise FieldInvalid("deal_code", "0, 10 or 90")
     return DealCode(number)
+
+
+def _unmapped(one: Unmapped) -> pb.ListUnmappedCodesResponse.UnmappedCode:
+    made = pb.ListUnmappedCodesResponse.UnmappedCode(
+        channel_no=one.channel_no,
+        service_class=one.service_class,
+        error_code=one.error_code,
+        desc=one.error_desc,
+        answers=one.answers,
+        coop_order_id=one.coop_order_id,
+    )
+    made.create_time.FromDatetime(one.create_time)
+    made.last_update_time.FromDatetime(one.last_update_time)
+    return made
 
 
 def _shown(one: Supplier) -> pb.Supplier:

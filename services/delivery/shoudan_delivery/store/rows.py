@@ -238,6 +238,7 @@ class Outcome:
     by: str = ""
     claims: bool = False  # a success that cannot be used: of another amount, without its cards
     lacks_cards: bool = False  # that is why
+    unmapped: bool = False  # no error code of the channel explains its code
 
 
 class EndedDelivery(msgspec.Struct, frozen=True, gc=False):

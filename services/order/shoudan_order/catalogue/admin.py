@@ -12,7 +12,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit import log
-from shoudan_kit.audit_log.changes import Change, describe_changes
+from shoudan_kit.audit_log.bases import base_of, check_base
+from shoudan_kit.audit_log.changes import Change, describe_changes, lines_of
 from shoudan_kit.db.errors import taken
 from shoudan_kit.http.ssrf import opened
 from shoudan_kit.secrets import named_secret
@@ -85,6 +86,7 @@ class Applied:
     changes: list[str]
     version: int
     warnings: list[str] = field(default_factory=list[str])
+    base: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +204,14 @@ async def poll(context: Context) -> None:
         await refresh(context)
 
 
-async def apply(context: Context, given: Rows, by: str, *, dry_run: bool) -> Applied:
+async def apply(
+    context: Context, given: Rows, by: str, *, dry_run: bool, base: str = ""
+) -> Applied:
     """Upsert the given rows; other rows are left unchanged. Repeats change nothing.
 
     New channels get their three ledger accounts before the change is committed: a channel is never
-    there without them. Refuses: CatalogueInvalid, naming the first contradiction.
+    there without them. Refuses: CatalogueInvalid, naming the first contradiction; BaseMoved, with the base
+    of a dry run that said something else.
     """
     _refuse_demo_secrets(context.settings, given)
     async with context.app.db.connect() as db:
@@ -216,34 +221,37 @@ async def apply(context: Context, given: Rows, by: str, *, dry_run: bool) -> App
     check(after, given)
     check_signing(now, given)
     warnings = await asyncio.to_thread(losses.warnings, after)
-    changes = lines(differences(now, given))
+    found = list(differences(now, given))
+    changes, made = lines_of(found), base_of(found)
     if dry_run or not changes:
-        return Applied(changes, now.version, warnings)
+        check_base("catalogue", base, found)
+        return Applied(changes, now.version, warnings, made)
     await open_accounts(context, given)
     try:
-        changes, version = await _write(context, given, by)
+        changes, version = await _write(context, given, by, base)
     except IntegrityError as error:
         if not taken(error):
             raise
         why = "two products exchange what tells them apart: change one of them first"
         raise CatalogueInvalid("products", why) from None
     await refresh(context)
-    return Applied(changes, version, warnings)
+    return Applied(changes, version, warnings, made)
 
 
-async def _write(context: Context, given: Rows, by: str) -> tuple[list[str], int]:
+async def _write(context: Context, given: Rows, by: str, base: str) -> tuple[list[str], int]:
     async with context.app.work("catalogue.apply") as work:
-        changes, version = await write(context, work, given, by)
+        changes, version = await write(context, work, given, by, base)
         describe_changes("catalogue", version, changes)
-    return lines(changes), version
+    return lines_of(changes), version
 
 
 async def write(
-    context: Context, work: UnitOfWork, given: Rows, by: str
+    context: Context, work: UnitOfWork, given: Rows, by: str, base: str = ""
 ) -> tuple[list[Change], int]:
     """Upsert the given rows inside a transaction of the caller's; the changes and the new version.
 
-    Row by row: a unique key is taken while its other holder still has it. Refuses CatalogueInvalid.
+    Row by row: a unique key is taken while its other holder still has it. Refuses CatalogueInvalid,
+    BaseMoved.
     """
     _refuse_demo_secrets(context.settings, given)
     # The version is the writers' lock: what was read before it may be another writer's past.
@@ -254,6 +262,7 @@ async def write(
     check(after, given)
     check_signing(now, given)
     changes = list(differences(now, given))
+    check_base("catalogue", base, changes)
     changed = {kind: list(_changed(now, kind, given)) for kind in TYPES}
     for kind, rows in changed.items():
         await store.write_kind(work.db, kind, [to_columns(row) for row in rows])
@@ -262,7 +271,7 @@ async def write(
     await store.record(
         work.db,
         store.Operation(
-            work.ids.next(), by, "catalogue.apply", "catalogue", lines(changes), version
+            work.ids.next(), by, "catalogue.apply", "catalogue", lines_of(changes), version
         ),
     )
     events.catalogue_event(work, version, by)
@@ -314,17 +323,6 @@ def differences(now: Catalogue, given: Rows) -> Iterator[Change]:
             old = to_columns(there)
             differing = [column for column in new if new[column] != old[column]]
             yield Change(name, {c: old[c] for c in differing}, {c: new[c] for c in differing})
-
-
-def lines(changes: Iterable[Change]) -> list[str]:
-    """One line for each change."""
-    return [f"{one.thing}: {_words(one)}" for one in changes]
-
-
-def _words(one: Change) -> str:
-    if one.before is None:
-        return "new"
-    return ", ".join(f"{c} {was!r} -> {one.after[c]!r}" for c, was in one.before.items())
 
 
 def check(after: Catalogue, given: Rows) -> None:

@@ -54,9 +54,11 @@ class CatalogueServicer(grpc_pb.CatalogueServiceServicer):
         if not request.by or len(request.by) > 64:
             raise FieldInvalid("by", "1 to 64 characters")
         rows = admin.Rows({kind: read_rows(kind, request.catalogue) for kind in MESSAGES})
-        made = await admin.apply(self._context, rows, request.by, dry_run=request.dry_run)
+        made = await admin.apply(
+            self._context, rows, request.by, dry_run=request.dry_run, base=request.base
+        )
         return pb.ApplyCatalogueResponse(
-            changes=made.changes, version=made.version, warnings=made.warnings
+            changes=made.changes, version=made.version, warnings=made.warnings, base=made.base
         )
 
     async def GetCatalogue(

@@ -10,6 +10,7 @@ from typing import Any, Final
 from shoudan.core.v1 import work_service_pb2 as work_pb
 from shoudan.order.v1 import audit_service_pb2 as audit_pb
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue_pb
+from shoudan_kit.audit_log.changes import lines_of
 from shoudan_kit.money import micros_to_yuan, ppm_to_rate
 from shoudan_kit.proposals.kinds import Applied, DayBound, Effect, Finish, Kind
 from shoudan_kit.proposals.work import METHOD as DECIDE_WORK
@@ -199,9 +200,9 @@ async def _apply_catalogue(
         raise FieldInvalid("dry_run", "is not proposed")
     given = admin.Rows({kind: read_rows(kind, request.catalogue) for kind in admin.TYPES})
     before = await admin.load(work.db)
-    changes, _ = await admin.write(context, work, given, request.by)
+    changes, _ = await admin.write(context, work, given, request.by, request.base)
     prices = list(_prices(before, given))
-    others = [Effect(one, "", "changed") for one in admin.lines(changes)]
+    others = [Effect(one, "", "changed") for one in lines_of(changes)]
     return Applied([*prices, *others][:EFFECTS_MAX], f"catalogue: {len(changes)} rows")
 
 

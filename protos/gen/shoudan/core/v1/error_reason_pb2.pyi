@@ -139,6 +139,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Code: INVALID_ARGUMENT. Metadata: shift_s, from_s, to_s.
     """
+    ERROR_REASON_BASE_MOVED: _ErrorReason.ValueType  # 32
+    """What the call would change is not what the dry run said that gave this base: look again.
+
+    Code: FAILED_PRECONDITION. Metadata: what.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons any service may refuse a call before its own rules are asked.
@@ -262,5 +267,10 @@ ERROR_REASON_CLOCK_OUT_OF_RANGE: ErrorReason.ValueType  # 31
 """The clock would go back, or farther than it may.
 
 Code: INVALID_ARGUMENT. Metadata: shift_s, from_s, to_s.
+"""
+ERROR_REASON_BASE_MOVED: ErrorReason.ValueType  # 32
+"""What the call would change is not what the dry run said that gave this base: look again.
+
+Code: FAILED_PRECONDITION. Metadata: what.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

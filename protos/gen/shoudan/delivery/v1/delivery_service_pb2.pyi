@@ -1212,10 +1212,13 @@ class ApplySuppliersRequest(_message.Message):
     SUPPLIERS_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    BASE_FIELD_NUMBER: _builtins.int
     by: _builtins.str
     """Who asked."""
     dry_run: _builtins.bool
     """Tell what would change, change nothing."""
+    base: _builtins.str
+    """Of a dry run: exactly what it said is changed, or nothing (BASE_MOVED). Empty: whatever it takes now."""
     @_builtins.property
     def suppliers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Supplier]:
         """These."""
@@ -1226,10 +1229,11 @@ class ApplySuppliersRequest(_message.Message):
         suppliers: _abc.Iterable[Global___Supplier] | None = ...,
         by: _builtins.str = ...,
         dry_run: _builtins.bool = ...,
+        base: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "dry_run", b"dry_run", "suppliers", b"suppliers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "by", b"by", "dry_run", b"dry_run", "suppliers", b"suppliers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1242,6 +1246,9 @@ class ApplySuppliersResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CHANGES_FIELD_NUMBER: _builtins.int
+    BASE_FIELD_NUMBER: _builtins.int
+    base: _builtins.str
+    """What is changed, from what, as one word: the same again only for the same changes."""
     @_builtins.property
     def changes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """One line for each change."""
@@ -1250,10 +1257,11 @@ class ApplySuppliersResponse(_message.Message):
         self,
         *,
         changes: _abc.Iterable[_builtins.str] | None = ...,
+        base: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "changes", b"changes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1299,6 +1307,104 @@ class ListSuppliersResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListSuppliersResponse: _TypeAlias = ListSuppliersResponse  # noqa: Y015
+
+@_typing.final
+class ListUnmappedCodesRequest(_message.Message):
+    """ListUnmappedCodesRequest names a channel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_NO_FIELD_NUMBER: _builtins.int
+    channel_no: _builtins.str
+    """Exact; empty for all."""
+    def __init__(
+        self,
+        *,
+        channel_no: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUnmappedCodesRequest: _TypeAlias = ListUnmappedCodesRequest  # noqa: Y015
+
+@_typing.final
+class ListUnmappedCodesResponse(_message.Message):
+    """ListUnmappedCodesResponse holds what is not understood."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class UnmappedCode(_message.Message):
+        """One code; with several shards each has its own line of it."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CHANNEL_NO_FIELD_NUMBER: _builtins.int
+        SERVICE_CLASS_FIELD_NUMBER: _builtins.int
+        ERROR_CODE_FIELD_NUMBER: _builtins.int
+        DESC_FIELD_NUMBER: _builtins.int
+        ANSWERS_FIELD_NUMBER: _builtins.int
+        COOP_ORDER_ID_FIELD_NUMBER: _builtins.int
+        CREATE_TIME_FIELD_NUMBER: _builtins.int
+        LAST_UPDATE_TIME_FIELD_NUMBER: _builtins.int
+        channel_no: _builtins.str
+        """Supplier channel."""
+        service_class: _builtins.int
+        """10, 20, 21 or 30."""
+        error_code: _builtins.str
+        """The supplier's code, cut to 64."""
+        desc: _builtins.str
+        """Its words when it came last, without the account, cut to 256."""
+        answers: _builtins.int
+        """How many answers, notifies and queries had it."""
+        coop_order_id: _builtins.str
+        """The delivery it came for last: its owner's number."""
+        @_builtins.property
+        def create_time(self) -> _timestamp_pb2.Timestamp:
+            """When it came first."""
+
+        @_builtins.property
+        def last_update_time(self) -> _timestamp_pb2.Timestamp:
+            """When it came last."""
+
+        def __init__(
+            self,
+            *,
+            channel_no: _builtins.str = ...,
+            service_class: _builtins.int = ...,
+            error_code: _builtins.str = ...,
+            desc: _builtins.str = ...,
+            answers: _builtins.int = ...,
+            coop_order_id: _builtins.str = ...,
+            create_time: _timestamp_pb2.Timestamp | None = ...,
+            last_update_time: _timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "last_update_time", b"last_update_time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "channel_no", b"channel_no", "coop_order_id", b"coop_order_id", "create_time", b"create_time", "desc", b"desc", "error_code", b"error_code", "last_update_time", b"last_update_time", "service_class", b"service_class"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CODES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def codes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListUnmappedCodesResponse.UnmappedCode]:
+        """By channel_no, service_class and error_code."""
+
+    def __init__(
+        self,
+        *,
+        codes: _abc.Iterable[Global___ListUnmappedCodesResponse.UnmappedCode] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codes", b"codes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUnmappedCodesResponse: _TypeAlias = ListUnmappedCodesResponse  # noqa: Y015
 
 @_typing.final
 class CheckSupplierCallRequest(_message.Message):

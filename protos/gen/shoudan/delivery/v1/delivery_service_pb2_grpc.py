@@ -518,6 +518,11 @@ class SupplierServiceStub:
                 request_serializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ListSuppliersRequest.SerializeToString,
                 response_deserializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ListSuppliersResponse.FromString,
                 _registered_method=True)
+        self.ListUnmappedCodes = channel.unary_unary(
+                '/shoudan.delivery.v1.SupplierService/ListUnmappedCodes',
+                request_serializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ListUnmappedCodesRequest.SerializeToString,
+                response_deserializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ListUnmappedCodesResponse.FromString,
+                _registered_method=True)
         self.CheckSupplierCall = channel.unary_unary(
                 '/shoudan.delivery.v1.SupplierService/CheckSupplierCall',
                 request_serializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.CheckSupplierCallRequest.SerializeToString,
@@ -535,7 +540,7 @@ class SupplierServiceServicer:
     """
 
     def ApplySuppliers(self, request, context):
-        """ApplySuppliers makes the supplier channels given exactly so; others stay.
+        """ApplySuppliers makes the supplier channels given exactly so; others stay. Errors: FIELD_INVALID, BASE_MOVED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -543,6 +548,14 @@ class SupplierServiceServicer:
 
     def ListSuppliers(self, request, context):
         """ListSuppliers gives all supplier channels, with the state of their breaker.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUnmappedCodes(self, request, context):
+        """ListUnmappedCodes gives the codes that suppliers answered with and that no error code of theirs explains: their deliveries are unknown until one does.
+        At most 200 codes of a channel and class are kept, and 1000 given; one that has not come for 30 days goes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -575,6 +588,11 @@ def add_SupplierServiceServicer_to_server(servicer, server):
                     servicer.ListSuppliers,
                     request_deserializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ListSuppliersRequest.FromString,
                     response_serializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ListSuppliersResponse.SerializeToString,
+            ),
+            'ListUnmappedCodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUnmappedCodes,
+                    request_deserializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ListUnmappedCodesRequest.FromString,
+                    response_serializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ListUnmappedCodesResponse.SerializeToString,
             ),
             'CheckSupplierCall': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckSupplierCall,
@@ -642,6 +660,33 @@ class SupplierService:
             '/shoudan.delivery.v1.SupplierService/ListSuppliers',
             shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ListSuppliersRequest.SerializeToString,
             shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ListSuppliersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUnmappedCodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.delivery.v1.SupplierService/ListUnmappedCodes',
+            shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ListUnmappedCodesRequest.SerializeToString,
+            shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ListUnmappedCodesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -131,9 +131,13 @@ class SupplierServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ApplySuppliers: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.ApplySuppliersRequest, _delivery_service_pb2.ApplySuppliersResponse]
-    """ApplySuppliers makes the supplier channels given exactly so; others stay."""
+    """ApplySuppliers makes the supplier channels given exactly so; others stay. Errors: FIELD_INVALID, BASE_MOVED."""
     ListSuppliers: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.ListSuppliersRequest, _delivery_service_pb2.ListSuppliersResponse]
     """ListSuppliers gives all supplier channels, with the state of their breaker."""
+    ListUnmappedCodes: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.ListUnmappedCodesRequest, _delivery_service_pb2.ListUnmappedCodesResponse]
+    """ListUnmappedCodes gives the codes that suppliers answered with and that no error code of theirs explains: their deliveries are unknown until one does.
+    At most 200 codes of a channel and class are kept, and 1000 given; one that has not come for 30 days goes.
+    """
     CheckSupplierCall: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.CheckSupplierCallRequest, _delivery_service_pb2.CheckSupplierCallResponse]
     """CheckSupplierCall verifies a call that a supplier signed with a secret of its channel, as down channels sign theirs (HMAC-SHA256-V2), and where it came from.
     Errors: NOTIFY_UNVERIFIED, TOO_MANY_ATTEMPTS.
@@ -150,7 +154,7 @@ class SupplierServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _delivery_service_pb2.ApplySuppliersRequest,
         context: _aio.ServicerContext[_delivery_service_pb2.ApplySuppliersRequest, _abc.Awaitable[_delivery_service_pb2.ApplySuppliersResponse]],
     ) -> _abc.Awaitable[_delivery_service_pb2.ApplySuppliersResponse]:
-        """ApplySuppliers makes the supplier channels given exactly so; others stay."""
+        """ApplySuppliers makes the supplier channels given exactly so; others stay. Errors: FIELD_INVALID, BASE_MOVED."""
 
     @_abc_1.abstractmethod
     def ListSuppliers(
@@ -159,6 +163,16 @@ class SupplierServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_delivery_service_pb2.ListSuppliersRequest, _abc.Awaitable[_delivery_service_pb2.ListSuppliersResponse]],
     ) -> _abc.Awaitable[_delivery_service_pb2.ListSuppliersResponse]:
         """ListSuppliers gives all supplier channels, with the state of their breaker."""
+
+    @_abc_1.abstractmethod
+    def ListUnmappedCodes(
+        self,
+        request: _delivery_service_pb2.ListUnmappedCodesRequest,
+        context: _aio.ServicerContext[_delivery_service_pb2.ListUnmappedCodesRequest, _abc.Awaitable[_delivery_service_pb2.ListUnmappedCodesResponse]],
+    ) -> _abc.Awaitable[_delivery_service_pb2.ListUnmappedCodesResponse]:
+        """ListUnmappedCodes gives the codes that suppliers answered with and that no error code of theirs explains: their deliveries are unknown until one does.
+        At most 200 codes of a channel and class are kept, and 1000 given; one that has not come for 30 days goes.
+        """
 
     @_abc_1.abstractmethod
     def CheckSupplierCall(

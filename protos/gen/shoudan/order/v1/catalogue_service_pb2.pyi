@@ -750,10 +750,13 @@ class ApplyCatalogueRequest(_message.Message):
     CATALOGUE_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    BASE_FIELD_NUMBER: _builtins.int
     by: _builtins.str
     """Who asked."""
     dry_run: _builtins.bool
     """Tell what would change, change nothing."""
+    base: _builtins.str
+    """Of a dry run: exactly what it said is changed, or nothing (BASE_MOVED). Empty: whatever it takes now."""
     @_builtins.property
     def catalogue(self) -> Global___Catalogue:
         """These."""
@@ -764,10 +767,11 @@ class ApplyCatalogueRequest(_message.Message):
         catalogue: Global___Catalogue | None = ...,
         by: _builtins.str = ...,
         dry_run: _builtins.bool = ...,
+        base: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["catalogue", b"catalogue"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "catalogue", b"catalogue", "dry_run", b"dry_run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "by", b"by", "catalogue", b"catalogue", "dry_run", b"dry_run"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -782,8 +786,11 @@ class ApplyCatalogueResponse(_message.Message):
     CHANGES_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    BASE_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Version now."""
+    base: _builtins.str
+    """What is changed, from what, as one word: the same again only for the same changes."""
     @_builtins.property
     def changes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """One line for each change."""
@@ -798,10 +805,11 @@ class ApplyCatalogueResponse(_message.Message):
         changes: _abc.Iterable[_builtins.str] | None = ...,
         version: _builtins.int = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        base: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "changes", b"changes", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

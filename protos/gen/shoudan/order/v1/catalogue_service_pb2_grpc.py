@@ -87,7 +87,7 @@ class CatalogueServiceServicer:
     """
 
     def ApplyCatalogue(self, request, context):
-        """ApplyCatalogue makes what is given exactly so, in one transaction; what is not given stays. Down and up channels get their three ledger accounts. Errors: CATALOGUE_INVALID.
+        """ApplyCatalogue makes what is given exactly so, in one transaction; what is not given stays. Down and up channels get their three ledger accounts. Errors: CATALOGUE_INVALID, BASE_MOVED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -17,7 +17,7 @@ class CatalogueServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ApplyCatalogue: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.ApplyCatalogueRequest, _catalogue_service_pb2.ApplyCatalogueResponse]
-    """ApplyCatalogue makes what is given exactly so, in one transaction; what is not given stays. Down and up channels get their three ledger accounts. Errors: CATALOGUE_INVALID."""
+    """ApplyCatalogue makes what is given exactly so, in one transaction; what is not given stays. Down and up channels get their three ledger accounts. Errors: CATALOGUE_INVALID, BASE_MOVED."""
     GetRoute: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetRouteRequest, _catalogue_service_pb2.GetRouteResponse]
     """GetRoute says why each part of an order went to its supplier. Errors: NOT_FOUND."""
     CheckRoute: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.CheckRouteRequest, _catalogue_service_pb2.CheckRouteResponse]
@@ -46,7 +46,7 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalogue_service_pb2.ApplyCatalogueRequest,
         context: _aio.ServicerContext[_catalogue_service_pb2.ApplyCatalogueRequest, _abc.Awaitable[_catalogue_service_pb2.ApplyCatalogueResponse]],
     ) -> _abc.Awaitable[_catalogue_service_pb2.ApplyCatalogueResponse]:
-        """ApplyCatalogue makes what is given exactly so, in one transaction; what is not given stays. Down and up channels get their three ledger accounts. Errors: CATALOGUE_INVALID."""
+        """ApplyCatalogue makes what is given exactly so, in one transaction; what is not given stays. Down and up channels get their three ledger accounts. Errors: CATALOGUE_INVALID, BASE_MOVED."""
 
     @_abc_1.abstractmethod
     def GetRoute(
