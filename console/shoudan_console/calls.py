@@ -60,6 +60,9 @@ GET_OPERATOR_NAMES: Final = rpc_of(*_IDENTITY, "GetOperatorNames")
 LIST_RECORDS: Final = rpc_of(*_LEDGER, "ListRecords")
 LIST_DELIVERIES: Final = rpc_of(*_DELIVERY, "ListDeliveries")
 LIST_INCIDENTS: Final = rpc_of(*_DELIVERY, "ListIncidents")
+APPLY_CATALOGUE: Final = rpc_of(*_CATALOGUE, "ApplyCatalogue")
+LIST_UNMAPPED_CODES: Final = rpc_of(*_SUPPLIER, "ListUnmappedCodes")
+APPLY_SUPPLIERS: Final = rpc_of(*_SUPPLIER, "ApplySuppliers")
 
 
 def list_work(service: str) -> Rpc:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from shoudan_console import lists, store
 from shoudan_console.backend import Rpc
 from shoudan_console.lists import Listing
+from shoudan_console.security import FORM_BYTES_MAX
 from shoudan_console.sessions import Session
 from shoudan_console.visits import Missing, Visit, local
 
@@ -31,6 +32,7 @@ class Page:
     open: bool = False
     enrolling: bool = False
     upload: bool = False  # a form of it may send a file
+    text_bytes_max: int = FORM_BYTES_MAX  # of one field of such a form
     whose: Whose = "staff"
 
     def there_for(self, session: Session) -> bool:

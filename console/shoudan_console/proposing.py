@@ -28,6 +28,13 @@ async def call_or_propose(
     except Refused as refused:
         if refused.reason != REQUIRED:
             raise
+    return await propose(visit, rpc, request, reason, key, evidence)
+
+
+async def propose(
+    visit: Visit, rpc: Rpc, request: Message, reason: str, key: str, evidence: str = ""
+) -> Any:
+    """The pb.Proposal of a call, for a second person, whether one is needed or not. Raises Refused, Away."""
     asked = pb.ProposeRequest(
         method=rpc.path,
         request=request.SerializeToString(deterministic=True),

@@ -90,7 +90,9 @@ def drop_cookie(response: Response, settings: ConsoleSettings, name: str) -> Non
     )
 
 
-async def read_upload(request: Request, bytes_max: int) -> tuple[QueryParams, UploadFile | None]:
+async def read_upload(
+    request: Request, bytes_max: int, text_bytes_max: int = FORM_BYTES_MAX
+) -> tuple[QueryParams, UploadFile | None]:
     """The fields of a form that was sent, and its file when it has one. Raises FormRefused."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != UPLOAD:
@@ -104,7 +106,7 @@ async def read_upload(request: Request, bytes_max: int) -> tuple[QueryParams, Up
                 raise MultiPartException("too large")
             yield chunk
 
-    most = {"max_files": 1, "max_fields": FIELDS_MAX, "max_part_size": FORM_BYTES_MAX}
+    most = {"max_files": 1, "max_fields": FIELDS_MAX, "max_part_size": text_bytes_max}
     try:
         found = await MultiPartParser(request.headers, bounded(), **most).parse()
     except (MultiPartException, MultipartParseError) as error:

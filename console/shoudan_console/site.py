@@ -164,7 +164,7 @@ async def _checked(visit: Visit, page: Page) -> Response:
         file: UploadFile | None = None
         if page.upload and session is not None:
             most = visit.site.settings.upload_bytes_max
-            form, file = await security.read_upload(request, most)
+            form, file = await security.read_upload(request, most, page.text_bytes_max)
         else:
             form = await security.read_form(request)
         if session is None and not page.open:

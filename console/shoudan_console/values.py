@@ -13,6 +13,7 @@ from shoudan_kit.money import micros_to_yuan
 
 MICROS: Final = 1_000_000
 FEN_DIGITS: Final = 2
+PPM_PERCENT: Final = 10_000
 LASTING_MAX_S: Final = 999 * 86_400
 _SPREADSHEET: Final = ("=", "+", "-", "@", "\t", "\r")
 
@@ -90,6 +91,13 @@ def percent(part: int, whole: int) -> str:
         return "–"
     mille = part * 1_000 // whole
     return f"{mille // 10}.{mille % 10}%"
+
+
+def ppm_percent(ppm: int) -> str:
+    """`99.00%`, exact to what is set: parts per million are four digits of a percent."""
+    whole, part = divmod(abs(ppm), PPM_PERCENT)
+    digits = f"{part:04d}".rstrip("0").ljust(2, "0")
+    return f"{'-' if ppm < 0 else ''}{whole}.{digits}%"
 
 
 def cell_text(value: Any, kind: str) -> str:

@@ -14,12 +14,12 @@ import pytest
 
 from tests.console.chromium import Window, chromium
 from tests.console.harness import Browser, Desk
-from tests.console.test_console import ALL, SHOWN, an_order
+from tests.console.test_console import ALL, FILES, SHOWN, an_order
 from tests.poll import eventually
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(240)]
 
-PAGES = [path for path in SHOWN if not path.endswith(".csv")]
+PAGES = [path for path in SHOWN if not path.endswith(FILES)]
 PICTURE_BYTES_MAX = 120_000
 WIDER = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 # Which of it: what ends right of the window.

@@ -21,6 +21,7 @@ from tests.poll import eventually
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(240)]
 
+FILES = (".csv", ".yaml")
 STREAMS = {"/live"}  # what does not end by itself, and is no page: tests/console/test_overview.py
 SHOWN = sorted(
     page.path
@@ -52,7 +53,7 @@ async def test_every_page_is_there_in_both_languages_and_says_what_a_browser_may
         assert answer.headers["content-security-policy"] == POLICY
         assert answer.headers["cache-control"] == "no-store"
         assert answer.headers["x-content-type-options"] == "nosniff"
-        if path.endswith(".csv"):
+        if path.endswith(FILES):
             continue
         assert f'lang="{"zh-CN" if language == "zh" else "en"}"' in answer.text
         assert not re.search(r"<script(?! src)|<style| style=| on\w+=", answer.text), path

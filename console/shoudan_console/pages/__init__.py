@@ -8,6 +8,7 @@ from shoudan_console.page import Entry, Page
 from shoudan_console.pages import (
     audit_log,
     catalogue,
+    catalogue_edit,
     dingdang,
     erp,
     events,
@@ -71,6 +72,7 @@ _MODULES: Final = (
     partners,
     partner_accounts,
     catalogue,
+    catalogue_edit,
     payserver,
     dingdang,
     erp,
@@ -106,6 +108,7 @@ NAVIGATION: Final[tuple[Entry, ...]] = (
     *finance_disputes.NAVIGATION,
     *finance_periods.NAVIGATION,
     *catalogue.NAVIGATION,
+    *catalogue_edit.NAVIGATION,
     *payserver.NAVIGATION,
     *dingdang.NAVIGATION,
     *erp.NAVIGATION,

@@ -93,10 +93,10 @@ async def fetch(visit: Visit, query: Query) -> Found:
         return [row_of(one) for one in answer.rows], answer.next_page_token
 
     found = await over_services([chosen] if chosen else SERVICES, query, of)
-    return replace(found, rows=await _named(visit, found.rows))
+    return replace(found, rows=await named(visit, found.rows))
 
 
-async def _named(visit: Visit, rows: Any) -> list[Row]:
+async def named(visit: Visit, rows: Any) -> list[Row]:
     """Operators' numbers become names; without identity the numbers stay."""
     numbers = {int(one.who) for one in rows if one.kind == "operator" and one.who.isdigit()}
     names: dict[int, str] = {}

@@ -10,7 +10,7 @@ from shoudan.order.v1 import catalogue_service_pb2 as pb
 from shoudan_console import calls
 from shoudan_console.lists import Column, Filter, Found, Listing, Query
 from shoudan_console.page import Entry, listing_pages
-from shoudan_console.values import Status
+from shoudan_console.values import Status, ppm_percent
 from shoudan_console.values import mark as _
 from shoudan_console.visits import Visit
 
@@ -18,7 +18,6 @@ LINES: Final = "/catalogue/lines"
 PRODUCTS: Final = "/catalogue/products"
 SUPPLY: Final = "/catalogue/supply"
 ANY: Final = ("", "*")  # how a product is for every place
-PPM_PERCENT: Final = 10_000
 ENABLED: Final = Status(_("Enabled"), "good")
 DISABLED: Final = Status(_("Disabled"), "idle")
 
@@ -49,13 +48,6 @@ class Product:
     margin: Status | None
     limit: str
     status: Status
-
-
-def percent(ppm: int) -> str:
-    """`99.00%`, exact to what is set: parts per million are four digits of a percent."""
-    whole, part = divmod(abs(ppm), PPM_PERCENT)
-    digits = f"{part:04d}".rstrip("0").ljust(2, "0")
-    return f"{'-' if ppm < 0 else ''}{whole}.{digits}%"
 
 
 async def _catalogue(visit: Visit) -> Any:
@@ -107,7 +99,7 @@ def _fits(offer: Any, product: Any) -> bool:
 def _margin(ppm: int | None) -> Status:
     if ppm is None:
         return Status(_("Nobody supplies it"), "warn")
-    return Status(percent(ppm), "good" if ppm > 0 else "bad")
+    return Status(ppm_percent(ppm), "good" if ppm > 0 else "bad")
 
 
 async def fetch_products(visit: Visit, query: Query) -> Found:
@@ -139,7 +131,7 @@ async def fetch_products(visit: Visit, query: Query) -> Found:
                 _area(one),
                 one.face_micros,
                 one.sell_discount_ppm,
-                f"{sources[best.shelf_id]} {percent(best.cost_discount_ppm)}" if best else "",
+                f"{sources[best.shelf_id]} {ppm_percent(best.cost_discount_ppm)}" if best else "",
                 _margin(None if cost is None else one.sell_discount_ppm - cost),
                 str(one.limit_count or "–"),
                 ENABLED if one.enabled and shelves[one.shelf_id].enabled else DISABLED,
@@ -177,9 +169,15 @@ LINE_LIST: Final = Listing(
     name="catalogue",
     path=LINES,
     title=_("Lines of goods"),
-    intro=_("What is in force now. It is changed as a file: shoudan config export, plan, apply."),
+    intro=_("What is in force now."),
     columns=(
-        Column("line_id", _("Line"), lambda row: row.line_id, "code"),
+        Column(
+            "line_id",
+            _("Line"),
+            lambda row: row.line_id,
+            "code",
+            lambda row: f"{LINES}/{row.line_id}",
+        ),
         Column("name", _("Name"), lambda row: row.name),
         Column("policy", _("Chooses a supplier by"), lambda row: row.policy, "code", small=False),
         Column("loss_rule", _("Sale at a loss"), lambda row: row.loss_rule, "code", small=False),
@@ -200,7 +198,7 @@ LINE_LIST: Final = Listing(
     ),
     fetch=fetch_lines,
     empty=_("No catalogue yet. Apply one: shoudan config apply catalogue.yaml."),
-    link=lambda row: f"{PRODUCTS}?line={row.line_id}",
+    link=lambda row: f"{LINES}/{row.line_id}",
 )
 PRODUCT_LIST: Final = Listing(
     name="products",
@@ -219,7 +217,9 @@ PRODUCT_LIST: Final = Listing(
         Column("line_id", _("Line"), lambda row: row.line_id, "code", small=False),
         Column("carrier", _("Carrier and place"), lambda row: row.carrier, "code"),
         Column("face", _("Face"), lambda row: row.face_micros, "money"),
-        Column("sale", _("Sold at"), lambda row: percent(row.discount_ppm), "number", small=False),
+        Column(
+            "sale", _("Sold at"), lambda row: ppm_percent(row.discount_ppm), "number", small=False
+        ),
         Column("best", _("Cheapest offer"), lambda row: row.best, "code", small=False),
         Column("margin", _("Margin"), lambda row: row.margin, "status"),
         Column("limit", _("At once at most"), lambda row: row.limit, "number", small=False),
@@ -243,7 +243,7 @@ SUPPLY_LIST: Final = Listing(
         Column("line_id", _("Line"), lambda row: row.line_id, "code", small=False),
         Column("carrier", _("Carrier and place"), lambda row: row.carrier, "code"),
         Column("face", _("Face"), lambda row: row.face_micros, "money"),
-        Column("cost", _("Cost"), lambda row: percent(row.discount_ppm), "number"),
+        Column("cost", _("Cost"), lambda row: ppm_percent(row.discount_ppm), "number"),
         Column("limit", _("At once at most"), lambda row: row.limit, "number", small=False),
         Column("status", _("Setting"), lambda row: row.status, "status"),
     ),

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from starlette.responses import Response
 
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
-from shoudan_console import calls
+from shoudan.order.v1 import catalogue_service_pb2 as catalogue_pb
+from shoudan_configuration.messages import supplier_row, text_of
+from shoudan_console import calls, plans
 from shoudan_console.lists import Column, Found, Listing, Query
 from shoudan_console.page import Entry, Page, listing_pages
+from shoudan_console.pages.catalogue_edit import Share, planned, shares_of
+from shoudan_console.supplier_health import Code, health, unmapped
 from shoudan_console.values import Status
 from shoudan_console.values import mark as _
 from shoudan_console.visits import Missing, Visit
@@ -48,6 +55,7 @@ class Row:
     concurrency: int
     balance: str
     enabled: Status
+    unmapped: int | None = None
 
     @property
     def path(self) -> str:
@@ -75,8 +83,13 @@ async def _all(visit: Visit) -> Any:
 
 
 async def fetch(visit: Visit, _query: Query) -> Found:
-    """All of them: the service gives them in one answer."""
-    return Found([row_of(one) for one in await _all(visit)])
+    """All of them, in one answer of the service, with how many codes of each nothing explains."""
+    suppliers, codes = await asyncio.gather(_all(visit), visit.panel(unmapped(visit)))
+    counts = Counter((one.channel_no, one.service_class) for one in codes.value or ())
+    rows = [row_of(one) for one in suppliers]
+    if codes.value is None:
+        return Found(rows)
+    return Found([replace(one, unmapped=counts[one.channel_no, one.service_class]) for one in rows])
 
 
 LISTING: Final = Listing(
@@ -92,6 +105,7 @@ LISTING: Final = Listing(
         Column("why", _("Why"), lambda row: row.why, small=False),
         Column("enabled", _("Setting"), lambda row: row.enabled, "status", small=False),
         Column("balance", _("Our money there, yuan"), lambda row: row.balance, "number"),
+        Column("unmapped", _("Codes not understood"), lambda row: row.unmapped, "number"),
         Column("concurrency", _("At once"), lambda row: row.concurrency, "number", small=False),
         Column("protocol", _("Protocol"), lambda row: row.protocol, "code", small=False),
     ),
@@ -115,7 +129,12 @@ async def show(visit: Visit, problem: str = "") -> Response:
     if found is None:
         raise Missing
     request = pb.ListIncidentsRequest(channel_no=channel_no, page_size=INCIDENTS)
-    panels = await visit.panels(incidents=visit.ask(calls.LIST_INCIDENTS, request))
+    panels = await visit.panels(
+        incidents=visit.ask(calls.LIST_INCIDENTS, request),
+        health=health(visit, channel_no, found.service_class),
+        unmapped=_unmapped(visit, channel_no, found.service_class),
+        lines=_lines(visit, found),
+    )
     known = {0: CODES[0], 10: CODES[10], 90: CODES[90]}
     return visit.render(
         "supplier.html",
@@ -126,10 +145,51 @@ async def show(visit: Visit, problem: str = "") -> Response:
             (code, Status(*known.get(code.deal_code, (str(code.deal_code), "idle"))))
             for code in found.error_codes
         ],
-        incidents=panels["incidents"],
+        panels=panels,
+        meanings=CODES,
+        now=datetime.now(UTC),
         may=visit.may(calls.SET_SUPPLIER_STATE),
+        may_map=visit.may(calls.APPLY_CATALOGUE) and visit.may(calls.APPLY_SUPPLIERS),
         problem=problem,
     )
+
+
+async def _unmapped(visit: Visit, channel_no: str, service_class: int) -> list[Code]:
+    return [one for one in await unmapped(visit, channel_no) if one.service_class == service_class]
+
+
+async def _lines(visit: Visit, supplier: Any) -> list[tuple[Any, Share]]:
+    """The lines whose goods it offers or has a share of, as far as its class delivers them."""
+    asked = catalogue_pb.GetCatalogueRequest()
+    goods = (await visit.ask(calls.GET_CATALOGUE, asked)).catalogue
+    found = [
+        (line, one)
+        for line in goods.lines
+        if supplier.service_class in {line.service_class, line.return_service_class}
+        for one in shares_of(line, goods)
+    ]
+    return [(line, one) for line, one in found if one.channel_no == supplier.channel_no]
+
+
+async def explain(visit: Visit) -> Response:
+    """What it would change that a code means something: shown first, as everything in the catalogue."""
+    channel_no, text = visit.request.path_params["channel"], visit.request.path_params["kind"]
+    found = next(
+        (
+            one
+            for one in await _all(visit)
+            if one.channel_no == channel_no and str(one.service_class) == text
+        ),
+        None,
+    )
+    code, deal = visit.form.get("code", "").strip(), visit.form.get("means", "")
+    words = visit.form.get("words", "").strip()
+    if found is None:
+        raise Missing
+    if not code or deal not in {str(one) for one in CODES} or len(words) > REASON_MAX:
+        return await show(visit, _("Choose what the code means."))
+    supplier = plans.with_code(found, code, int(deal), words)
+    return await planned(visit, text_of({"suppliers": [supplier_row(supplier)]}))
 
 
 async def switch(visit: Visit) -> Response:
@@ -152,5 +212,9 @@ async def switch(visit: Visit) -> Response:
     return visit.redirect(f"{PATH}/{channel_no}/{text}", done=wish)
 
 
-PAGES: Final = (*listing_pages(LISTING), Page("/suppliers/{channel}/{kind}", show, switch))
+PAGES: Final = (
+    *listing_pages(LISTING),
+    Page("/suppliers/{channel}/{kind}", show, switch),
+    Page("/suppliers/{channel}/{kind}/codes", act=explain),
+)
 NAVIGATION: Final = (Entry(PATH, _("Suppliers"), _("Operate"), (calls.LIST_SUPPLIERS,)),)
