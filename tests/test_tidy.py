@@ -46,7 +46,7 @@ PRODUCTS = {"shoudan_pay": {"chinaums", "dingdang", "ledger", "payserver", "plat
 # top of its module, where no value of a caller can come near it.
 STATEMENT_BUILDERS = {
     "kit/shoudan_kit/archive/": {"_sum", "_copy", "_convert", "_rows", "of", "read_from", "_remove", "write"},
-    "kit/shoudan_kit/db/chains.py": {"__init__", "_judged", "_waits"},
+    "kit/shoudan_kit/db/chains.py": {"__init__", "_judged", "_waits"}, "cli/shoudan_cli/": {"lay", "read"},
     "kit/shoudan_kit/db/": {
         "rest_part", "give_rights", "_grant_table", "_rights", "lay", "edge", "rising_edge", "_outside",
         "_become", "_prepare", "_filled", "begin", "_subscribe", "sums", "differences", "lay_parts",

@@ -75,6 +75,12 @@ def lifecycle(
     rules: Annotated[
         bool, typer.Option("--rules", help="With risk rules, stated prices, suppliers by outcome.")
     ] = False,
+    stored: Annotated[
+        int,
+        typer.Option(
+            min=0, max=5_000_000, help="Finished orders that are there before; one shard."
+        ),
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     compare: Annotated[
         Path | None,
@@ -87,7 +93,7 @@ def lifecycle(
     from shoudan_cli import bench_lifecycle
     from shoudan_cli.bench_layout import Layout
 
-    layout = Layout(shards, channels, replicas, rules)
+    layout = Layout(shards, channels, replicas, rules, stored)
     before = _read(compare) if compare is not None else None
     figures = _measured(bench_lifecycle.bench(seconds, in_flight, _say, layout, rate))
     if as_json:

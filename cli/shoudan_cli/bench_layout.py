@@ -14,6 +14,8 @@ from shoudan_cli.system import demo_catalogue
 from shoudan_kit.embedded.postgres import CONNECTIONS
 
 FIRST: Final = "test"  # the channel of the demonstration that orders are placed for
+HASTY: Final = f"{FIRST}-hasty"
+HASTY_S: Final = 2
 SHARDED: Final = ("ORDER", "PAY", "DELIVERY", "ERP_INGEST")
 POOL: Final = 8  # connections of a process for each shard
 POOL_MAX: Final = 64
@@ -26,13 +28,15 @@ class Layout:
     """One database for each service with all `shards` of it; orders take turns among the channels.
 
     `rules`: orders state the most they accept, are counted by rules that refuse beyond a bound, and go to
-    the supplier with the best outcome of those whose class their line does not forbid.
+    the supplier with the best outcome of those whose class their line does not forbid. `stored`: so many
+    orders of the past are there before, of a channel in a hurry, too, whose orders fail after HASTY_S.
     """
 
     shards: int = 1
     channels: int = 1
     replicas: int = 1
     rules: bool = False
+    stored: int = 0
 
     @property
     def names(self) -> Sequence[str]:
@@ -61,7 +65,7 @@ class Layout:
     def catalogue(self, folder: Path) -> Path:
         """The demonstration with all channels, each like the first one; written into `folder`."""
         source = demo_catalogue()
-        if self.channels == 1 and not self.rules:
+        if self.channels == 1 and not self.rules and not self.stored:
             return source
         document: Any = yaml.safe_load(source.read_text("utf-8"))
         if self.rules:
@@ -69,9 +73,11 @@ class Layout:
                 line |= {"route_policy": "outcome", "forbid_supplier_classes": ["slow"]}
         channels: list[Any] = document["down_channels"]
         (first,) = (one for one in channels if one["channel_no"] == FIRST)
-        for number, name in enumerate(self.names[1:], _NUMBERS):
+        more = [*self.names[1:], *([HASTY] if self.stored else [])]
+        for number, name in enumerate(more, _NUMBERS):
             channel = deepcopy(first)
             (shelf,) = channel["shelves"]
+            shelf |= {"order_overtime_s": HASTY_S} if name == HASTY else {}
             shelf |= {"shelf_id": number, "products": shelf["products"][:1]}
             shelf["products"][0]["product_id"] = number
             channels.append(channel | {"channel_no": name, "channel_name": name})

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, cast
@@ -19,6 +20,7 @@ from shoudan.order.v1 import risk_service_pb2 as risk
 from shoudan.order.v1 import risk_service_pb2_grpc as risk_grpc
 from shoudan.pay.v1 import ledger_service_pb2 as pay
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
+from shoudan_cli import stored
 from shoudan_cli.bench_layout import Layout
 from shoudan_cli.bench_parts import cpu_s, pgbench, pgbench_tps, preallocate_wal
 from shoudan_cli.clients import Clients, Failed
@@ -29,6 +31,7 @@ from shoudan_cli.replicas import look as look_at
 from shoudan_cli.system import System
 from shoudan_cli.wiring import GATEWAY, LOOPBACK, SANDBOX, SERVICES, replica
 from shoudan_kit.db.shard_map import schema_of
+from shoudan_kit.ids import first_of
 from shoudan_kit.process.child import Child, tail
 
 WARM_S: Final = 3.0
@@ -63,8 +66,8 @@ COMPLETE: Final = """
         count(*) FILTER (WHERE order_status = 0 AND notify_status = 0 AND complete_up_pay = 0),
         count(*)
     ]
-    FROM {schema}.oms_order_info
-"""  # asked twice of each shard in a run, so it may read the whole table
+    FROM {schema}.oms_order_info WHERE order_id >= {since}
+"""  # asked twice of each shard in a run, so it may read all orders of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,16 @@ class Mark:
     looks: list[Look]
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What is measured: orders with numbers from `since` on; so many deliveries were fulfilled before."""
+
+    system: System
+    layout: Layout
+    since: int
+    fulfilled: int
+
+
 class ChecksFailed(Failed):
     """The run is worth nothing; `checks` says why."""
 
@@ -150,12 +163,15 @@ async def bench(
         try:
             await preallocate_wal(system.postgres)
             await _fill(clients, layout)
-            measured, first, last = await _load(system, seconds, (in_flight, rate), layout)
+            if layout.stored:
+                await stored.load(system, layout, say)
+            run = Run(system, layout, first_of(datetime.now(UTC)), await _fulfilled(system))
+            measured, first, last = await _load(run, seconds, (in_flight, rate))
             placed = measured["placed"] - measured["refused"]
             checks = Checks(
-                all_final=await _all_final(system, placed, layout) and not measured["refused"],
+                all_final=await _all_final(run, placed) and not measured["refused"],
                 ledger_verified=await _verified(clients, layout),
-                fulfilled_once=await _fulfilled_once(system, placed),
+                fulfilled_once=await _fulfilled(system) == run.fulfilled + placed,
             )
         finally:
             await clients.close()
@@ -203,10 +219,9 @@ async def _fill(clients: Clients, layout: Layout) -> None:
         await clients.call("order", risk_grpc.RiskServiceStub, "SetRule", wanted)
 
 
-async def _load(
-    system: System, seconds: float, asked: tuple[int, float], layout: Layout
-) -> tuple[Any, Mark, Mark]:
+async def _load(run: Run, seconds: float, asked: tuple[int, float]) -> tuple[Any, Mark, Mark]:
     """Run the load generator; its figures, and the marks at both ends of the window."""
+    system, layout = run.system, run.layout
     output = system.log_path("load")
     gateways = [
         f"http://{LOOPBACK}:{system.ports[replica(GATEWAY, one)]}"
@@ -219,16 +234,17 @@ async def _load(
     argv = [sys.executable, "-m", "shoudan_cli.load", *words]
     child = Child.spawn(argv, env=system.env, output=output)
     await asyncio.sleep(WARM_S)
-    first = await _mark(system, child.pid, layout)
+    first = await _mark(run, child.pid)
     await asyncio.sleep(seconds)
-    last = await _mark(system, child.pid, layout)
+    last = await _mark(run, child.pid)
     child.send(2)
     if await child.wait() != 0:
         raise Failed(f"the load generator failed:\n{tail(output)}")
     return orjson.loads(output.read_bytes().splitlines()[-1]), first, last
 
 
-async def _mark(system: System, load_pid: int, layout: Layout) -> Mark:
+async def _mark(run: Run, load_pid: int) -> Mark:
+    system, layout = run.system, run.layout
     served = {
         replica(name, one): name
         for name in (*SERVICES, GATEWAY)
@@ -239,7 +255,7 @@ async def _mark(system: System, load_pid: int, layout: Layout) -> Mark:
     looks = await look_at(
         {one: f"http://{LOOPBACK}:{system.ports[f'{one} ops']}" for one in served}
     )
-    complete, _ = await _counts(system, layout)
+    complete, _ = await _counts(run)
     at_s = asyncio.get_running_loop().time()
     spent: defaultdict[str, Usage] = defaultdict(Usage)
     for name, seconds in usage({**pids, "load_generator": load_pid}).items():
@@ -259,23 +275,23 @@ def _batch_sizes(first: Sequence[Look], last: Sequence[Look]) -> dict[str, float
     return {name: round(summed[name] / count, 1) for name, count in counted.items() if count}
 
 
-async def _counts(system: System, layout: Layout) -> tuple[int, int]:
-    complete, stored = 0, 0
-    async with system.postgres.admin("shoudan_order") as db:
-        for shard in range(layout.shards):
-            asked = COMPLETE.format(schema=schema_of(shard))
-            done, there = cast("list[int]", await db.fetchval(asked))
-            complete, stored = complete + done, stored + there
-    return complete, stored
+async def _counts(run: Run) -> tuple[int, int]:
+    complete, there = 0, 0
+    async with run.system.postgres.admin("shoudan_order") as db:
+        for shard in range(run.layout.shards):
+            asked = COMPLETE.format(schema=schema_of(shard), since=run.since)
+            done, all_ = cast("list[int]", await db.fetchval(asked))
+            complete, there = complete + done, there + all_
+    return complete, there
 
 
-async def _all_final(system: System, placed: int, layout: Layout) -> bool:
+async def _all_final(run: Run, placed: int) -> bool:
     """Whether every order taken is complete, given time for the last ones."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + END_S_MAX
     while True:
-        complete, stored = await _counts(system, layout)
-        if complete == stored == placed:
+        complete, there = await _counts(run)
+        if complete == there == placed:
             return True
         if loop.time() > deadline:
             return False
@@ -293,11 +309,12 @@ async def _verified(clients: Clients, layout: Layout) -> bool:
     return True
 
 
-async def _fulfilled_once(system: System, placed: int) -> bool:
+async def _fulfilled(system: System) -> int:
+    """Deliveries that the supplier fulfilled; below zero when it fulfilled one of them twice."""
     url = f"{system.sandbox_url}/supplier/journal"
     async with aiohttp.ClientSession(trust_env=False) as http, http.get(url) as answer:
         journal: Any = await answer.json(content_type=None)
-    return journal["fulfilled"] == placed and journal["fulfilled_twice_count"] == 0
+    return -1 if journal["fulfilled_twice_count"] else journal["fulfilled"]
 
 
 @dataclass(frozen=True, slots=True)

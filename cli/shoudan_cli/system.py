@@ -230,7 +230,7 @@ class System:
         for variable in ownerless({**os.environ, **self.plan.env}):
             name = variable.removeprefix("SHOUDAN_")
             self.plan.report(f"{variable} reaches no service: name its own, SHOUDAN_GATEWAY_{name}")
-        loading = asyncio.ensure_future(asyncio.to_thread(_declared))
+        loading = asyncio.ensure_future(asyncio.to_thread(declared))
         try:
             await self._start_servers(stack)
             self.databases = await self.postgres.provision(STORES)
@@ -240,9 +240,9 @@ class System:
             whose = {"SHOUDAN_SYSTEM_ID": self.id, HOME_VARIABLE: str(self.home)}
             self.env = {**found, **whose, **self.plan.env}
             present(self.id, self.home, map(self.target, SERVICES))
-            declared = await loading
+            services = await loading
             self.settings = {
-                name: frozenset(one.settings.model_fields) for name, one in declared.items()
+                name: frozenset(one.settings.model_fields) for name, one in services.items()
             }
         finally:
             loading.cancel()
@@ -250,7 +250,7 @@ class System:
         stack.push_async_callback(self.supervisor.aclose)
         self.supervisor.adopt(self.postgres, watch=False)
         self.supervisor.adopt(self.nats, watch=True)
-        await self._start_services([declared[name] for name in STORES])
+        await self._start_services([services[name] for name in STORES])
         await self._apply()
         await self._start_gateway()
 
@@ -291,13 +291,13 @@ class System:
         secured = "TLS" if self.certificates else "plaintext"
         self._done("nats", f"127.0.0.1:{self.nats.port}  JetStream on, {secured}", timer())
 
-    async def _start_services(self, declared: Sequence[Any]) -> None:
+    async def _start_services(self, services: Sequence[Any]) -> None:
         """Each process as soon as its database is ready: the next one is migrated while it starts."""
         timer = _timer()
         starting = [asyncio.ensure_future(self.supervisor.start(self._sandbox()))]
         migrated: list[str] = []
         try:
-            for one in declared:
+            for one in services:
                 migrated.append(await self._migrate(one))
                 await self._seed(one)
                 started = self.supervisor.start(*self._processes(one.name))
@@ -477,7 +477,7 @@ def _home(plan: Plan, stack: AsyncExitStack) -> Path:
     return home
 
 
-def _declared() -> dict[str, Any]:
+def declared() -> dict[str, Any]:
     """The services' declarations; importing the services takes a second, so it is done aside."""
     return {entry.name: entry.load() for entry in entry_points(group="shoudan.services")}
 
