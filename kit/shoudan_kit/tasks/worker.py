@@ -142,11 +142,11 @@ class Worker(Generic[C]):
 
     def enqueue_local(self, tasks: Sequence[Task[Any]]) -> None:
         """Run these, already leased to this process."""
-        touched: set[str] = set()
+        touched: dict[str, None] = {}
         for task in tasks:
             self._leased[task.id] = task
             self._by_kind[task.kind.name].waiting.append(task)
-            touched.add(task.kind.name)
+            touched[task.kind.name] = None
         for name in touched:
             self._fill(self._by_kind[name])
 
@@ -170,7 +170,7 @@ class Worker(Generic[C]):
     async def carry_over(self, jump_s: int) -> None:
         """The clock has jumped: what is leased here stays so by the new time, before others may claim."""
         held = [task for task in self._leased.values() if task.held is not None]
-        for cover in {task.held.cover for task in held if task.held is not None}:
+        for cover in dict.fromkeys(task.held.cover for task in held if task.held is not None):
             if cover is not None:
                 cover.made_at -= jump_s
         if held:

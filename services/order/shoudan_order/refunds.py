@@ -138,7 +138,7 @@ async def _create(
         if fresh:
             replays |= await nonce_store.use_nonces(work.db, fresh)
         orders = await store.lock_orders_by_keys(
-            work.db, list({(n.channel_no, n.request_no) for n in news})
+            work.db, list(dict.fromkeys((n.channel_no, n.request_no) for n in news))
         )
         there = await store.refunds_by_keys(work.db, [(n.channel_no, n.refund_no) for n in news])
         missing = {(n.channel_no, n.request_no) for n in news} - set(orders)
@@ -433,7 +433,7 @@ async def query(
 ) -> list[Refund | OrderRefusal]:
     """How refunds stand by (channel_no, request_no, refund_no)."""
     async with context.app.db.connect() as db:
-        asked = filter(holdable, {(k[0], k[2]) for k in keys})
+        asked = filter(holdable, dict.fromkeys((k[0], k[2]) for k in keys))
         found = await store.refunds_by_keys(db, list(asked))
     answers: list[Refund | OrderRefusal] = []
     for channel_no, request_no, refund_no in keys:

@@ -224,7 +224,7 @@ def _new(item: pb.CreateDeliveriesRequest.Item) -> NewDelivery | FieldInvalid:
         return FieldInvalid("num", f"1 to {NUM_MAX}")
     if not 1 <= item.timeout_s <= TIMEOUT_S_MAX:
         return FieldInvalid("timeout_s", f"1 to {TIMEOUT_S_MAX}")
-    params = dict(item.params)
+    params = dict(sorted(item.params.items()))  # a map of a message has no order
     if sum(len(k) + len(v) + 6 for k, v in params.items()) > PARAMS_BYTES_MAX:
         return FieldInvalid("params", f"at most {PARAMS_BYTES_MAX} characters")
     return NewDelivery(

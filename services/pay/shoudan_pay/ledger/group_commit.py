@@ -169,19 +169,19 @@ async def _book(
     work: UnitOfWork, accounts: Mapping[Key, Account], groups: Sequence[Group]
 ) -> postings.Book:
     """The records that the postings repeat or quote, read under the locks, so that none is added."""
-    keys = {
+    keys = dict.fromkeys(
         (account.account_id, p.trade_no, p.trade_type, p.change_type)
         for group in groups
         for p in group
         if (account := accounts.get(p.account)) is not None
-    }
-    counted: set[QuoteKey] = set()
+    )
+    counted: dict[QuoteKey, None] = {}
     for p in [p for group in groups for p in group if p.ext_no and p.account in accounts]:
         account_id = accounts[p.account].account_id
         quote = postings.quoted(p, account_id)
         if quote is not None:
-            keys.add(quote)
-            counted.add((account_id, p.ext_no, p.trade_type, p.change_type))
+            keys[quote] = None
+            counted[account_id, p.ext_no, p.trade_type, p.change_type] = None
     records = await record_store.by_key(work.db, keys) if keys else {}
     returned = await record_store.returned(work.db, counted) if counted else {}
     return postings.Book(accounts, records, returned)

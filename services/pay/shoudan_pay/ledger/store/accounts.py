@@ -278,7 +278,7 @@ async def lock_to_post(db: AsyncConnection, keys: set[Key]) -> Locked:
         if locked.accounts.keys() == keys:
             return locked
         ids.clear()
-    locked = _read(await db.execute(LOCK_TO_POST, arrays(keys)))
+    locked = _read(await db.execute(LOCK_TO_POST, arrays(sorted(keys))))
     if len(ids) + len(keys) > IDS_KEPT:
         ids.clear()
     ids |= {key: one.account_id for key, one in locked.accounts.items()}
