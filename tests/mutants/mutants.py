@@ -115,6 +115,22 @@ MUTANTS = (
         "a supplier is paid what it stated, whichever replica pays",
     ),
     Mutant(
+        "failed_at_once_and_paid_after_all",
+        f"{_ORDER}/payments.py",
+        "context.enqueue(work, kinds.ORDER_REFUND, order.line_id, kinds.OrderStep(order_id))",
+        "pass",
+        ("tests/order/test_trouble.py",),
+        "a debit without an answer is voided, or given back",
+    ),
+    Mutant(
+        "another_key_is_voided",
+        f"{_ORDER}/transfers.py",
+        "    return msgspec.structs.replace(sale(order), void=True)",
+        '    return msgspec.structs.replace(sale(order), void=True, trade_no=f"v{order.order_id}")',
+        ("tests/order/test_trouble.py",),
+        "a debit without an answer is voided, or given back",
+    ),
+    Mutant(
         "any_cost_is_believed",
         f"{_ORDER}/costs.py",
         "if stated_micros * 1_000_000 > agreed_micros * max_ppm:",

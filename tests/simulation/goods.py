@@ -20,11 +20,12 @@ from tests.simulation import outside
 
 YUAN: Final = 1_000_000
 SUPPLIERS: Final = ("ycup", "second")
-CHANNELS: Final = ("test", "short")
+CHANNELS: Final = ("test", "short", "hasty")
+HASTY_S: Final = 6  # the overtime of a channel whose orders often are paid too late
 
 
 def catalogue() -> Catalogue:
-    """Two channels, one of which has little money; two suppliers; goods in units and in parts."""
+    """Three channels, one short of money, one of time; two suppliers; goods in units and in parts."""
     common: dict[str, Any] = {
         "line_id": 1, "carrier_no": "ZSH", "province_no": "*", "city_no": "*", "invoice_type": 1,
         "ext_product_no": "", "can_refund": True,
@@ -67,7 +68,7 @@ def catalogue() -> Catalogue:
         lines={1: Line(1, "加油卡")},
         down_channels={no: DownChannel(no, no) for no in CHANNELS},
         down_shelves={
-            number: DownShelf(number, no, no, 600, 600, pay_fail_fast=no == "short")
+            number: DownShelf(number, no, no, *overtimes(no), pay_fail_fast=no == "short")
             for number, no in shelves.items()
         },
         down_products=down,
@@ -75,6 +76,11 @@ def catalogue() -> Catalogue:
         up_shelves={at + 1: UpShelf(at + 1, no, no, 300, 300) for at, no in enumerate(SUPPLIERS)},
         up_products=up,
     )
+
+
+def overtimes(channel_no: str) -> tuple[int, int]:
+    """Of its orders and of its refunds."""
+    return (HASTY_S, 600) if channel_no == "hasty" else (600, 600)
 
 
 def suppliers_known() -> list[SupplierRow]:

@@ -63,6 +63,7 @@ class Laws:
         self.heads: dict[int, tuple[int, int]] = {}
         self.moved: dict[tuple[str, int, int], int] = defaultdict(int)
         self.by_trade: dict[tuple[str, int], int] = defaultdict(int)
+        self.numbers: dict[str, int] = {}  # of a delivery, at the delivery service
         system.order_store.committed.append(self._order_commit)
         system.pay_store.committed.append(self._pay_commit)
         system.delivery_store.committed.append(self._delivery_commit)
@@ -131,6 +132,11 @@ class Laws:
                 row["payment_status"] == 0 and row["order_status"] == 10,
                 "I7",
                 "it is paid and waits for its payment",
+            ),
+            (
+                row["pay_time"] is not None and row["pay_time"] >= row["order_overtime"],
+                "I8",
+                "it was paid after its overtime, and goes on",
             ),
             # A return takes its cost back before its refund ends, so the sum may only be less.
             (row["success_cost_amount_micros"] > cost, "I7", "it cost more than its parts"),
@@ -215,6 +221,7 @@ class Laws:
         for key, row in after.get("vds_order_info", {}).items():
             assert row is not None, "nothing is deleted"
             was = before["vds_order_info"][key]
+            self.numbers[row["coop_order_id"]] = key
             ended = int(row["status"]) in {0, 90} and (
                 was is None or was["status"] != row["status"]
             )
@@ -320,11 +327,10 @@ class Laws:
 
     def delivery_of(self, delivery_id: int) -> Values:
         """The delivery service's row of a delivery of the order service."""
-        tables = self.system.delivery_store.tables
-        for key, held in tables["delivery_key"].rows.items():
-            if key[1] == str(delivery_id):
-                return tables["vds_order_info"].rows[held["order_no"]]
-        raise Broken(f"I9: delivery {delivery_id} was never handed over")
+        order_no = self.numbers.get(str(delivery_id))
+        if order_no is None:
+            raise Broken(f"I9: delivery {delivery_id} was never handed over")
+        return self.system.delivery_store.tables["vds_order_info"].rows[order_no]
 
     def _events(self) -> None:
         """I11 to I13: every event is in the stream; an order ends once."""

@@ -125,11 +125,14 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._ready: deque[_Handle] = deque()
         self._timers: list[tuple[float, int, _Handle]] = []
         self._count = 0
+        self._moment_at, self._moment = 0.0, START
 
     @property
     def moment(self) -> datetime:
         """The wall clock of everything."""
-        return START + timedelta(seconds=self.now)
+        if self.now != self._moment_at:
+            self._moment_at, self._moment = self.now, START + timedelta(seconds=self.now)
+        return self._moment
 
     def add(
         self,

@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 
 YUAN: Final = 1_000_000
 ENDED: Final = frozenset({0, 90, 91})
+CHANNELS: Final = ("short", "hasty", *("test",) * 6)
+# What partners answer with HTTP 200, and which of it takes the notify (000 §四.6).
+OBJECTIONS: Final = (
+    b"we have a problem", b'{"status":500}', b'{"status":0,"notify_msg":"no such order"}', b"",
+    b'{"status":"0"}', b'{"data":"failed"}', b"[]",
+)  # fmt: skip
+AGREEMENTS: Final = (
+    b"success", b'"success"', b"\xef\xbb\xbfSUCCESS\r\n", b'{"data":"success"}', b'{"status":200}',
+    b'{"status":0,"notify_msg":"ok"}',
+)  # fmt: skip
 FACES: Final = ((200, 1), (200, 3), (100, 2), (400, 1))
 
 
@@ -50,7 +60,7 @@ class Partners:
         """An order nobody has asked for yet."""
         self._count += 1
         face, num = FACES[self.random.randrange(len(FACES))]
-        channel = "short" if not self.random.randrange(8) else "test"
+        channel = CHANNELS[self.random.randrange(8)]
         request_no = f"r{self._count}"
         with_notify = self.random.randrange(10)
         new = pb.NewOrder(
@@ -170,6 +180,5 @@ class Partners:
             return NoAnswer("timeout")
         if roll < 12:
             return Answered(500, {}, b"oops")
-        if roll < 25:
-            return Answered(200, {}, b"we have a problem")
-        return Answered(200, {}, b"success")
+        words = OBJECTIONS if roll < 25 else AGREEMENTS
+        return Answered(200, {}, words[self.random.randrange(len(words))])

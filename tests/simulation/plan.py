@@ -39,6 +39,9 @@ class Size:
     seconds: float = 240.0
 
 
+NEAR: Final = 0.6  # of the faults befall what has just begun
+NEAR_S: Final = 0.4
+
 # What may be done beside orders, with its weight.
 KINDS: Final = (
     ("kill", 6),
@@ -64,9 +67,13 @@ def plan(seed: int, size: Size) -> list[Step]:
         drawn.append((at_s + dice.random() * 60, "query", "", 0, size.batch // 2, 0.0))
         drawn.append((at_s + dice.random() * 200, "refund", "", 0, max(1, size.batch // 5), 0.0))
         drawn.append((at_s + dice.random() * 20, "order again", "", 0, size.batch // 10, 0.0))
+    busy = [one[0] for one in drawn]
     names = [name for name, weight in KINDS for _ in range(weight)]
     for _ in range(size.faults):
         what, service = dice.choice(names), dice.choice(SERVICES)
         seconds = dice.choice((1.0, 5.0, 30.0)) if what != "freeze" else dice.choice((3.0, 25.0))
-        drawn.append((dice.random() * size.seconds, what, service, dice.randint(1, 2), 0, seconds))
+        at_s = dice.random() * size.seconds
+        if dice.random() < NEAR:
+            at_s = dice.choice(busy) + dice.random() * NEAR_S
+        drawn.append((at_s, what, service, dice.randint(1, 2), 0, seconds))
     return [Step(number, *one) for number, one in enumerate(sorted(drawn))]

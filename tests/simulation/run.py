@@ -18,7 +18,8 @@ from tests.simulation.system import SimApp, System, virtual
 
 REST_S: Final = 600.0  # between looks whether all is quiet
 DRAIN_S: Final = 14_400.0
-DOWN_S: Final = 6.0
+SLOW_STATEMENTS: Final = 1 / 16  # their share; the others take no time
+STATEMENT_S: Final = 0.05  # at most
 TICK_S: Final = (
     1.0  # a worker looks after its leases; a quarter of it in the product costs the same again
 )
@@ -210,7 +211,8 @@ class Run:
             self.system.bus_lost = 0
 
     def _delay_s(self) -> float:
-        return 0.0 if self.random.randrange(16) else self.random.random() * 0.05
+        roll = self.random.random()
+        return 0.0 if roll > SLOW_STATEMENTS else roll / SLOW_STATEMENTS * STATEMENT_S
 
     def _at_commit(self, node: Node) -> str:
         service = node.name.partition("-")[0]

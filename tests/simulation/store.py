@@ -9,7 +9,7 @@ transaction's rows; it waits for a row that another transaction has locked, and 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -129,15 +129,16 @@ class View:
                     keys.discard(key)
         return sorted(keys)
 
-    def all(self, table: str) -> Iterator[tuple[Key, Values]]:
-        """Every row."""
-        written = self._transaction.written.get(table) or {}
-        for key, row in self._tables[table].rows.items():
-            if key not in written:
-                yield key, row
-        for key, own in written.items():
-            if own is not None:
-                yield key, own
+    def late(self, table: str, name: str) -> list[tuple[Key, Values]]:
+        """Every row whose moment of this name has come."""
+        moment, written = self.moment, self._transaction.written.get(table) or {}
+        found = [
+            (key, row)
+            for key, row in self._tables[table].rows.items()
+            if row[name] <= moment and key not in written
+        ]
+        own = ((key, row) for key, row in written.items() if row is not None)
+        return [*found, *((key, row) for key, row in own if row[name] <= moment)]
 
     def lock(self, table: str, key: Key) -> None:
         """Lock a row, or a unique key, to the end of the transaction."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Final
 
 import pytest
 
-from tests.simulation.main import known
+from tests.simulation.main import ROOT, bitten, known
 from tests.simulation.plan import Size, plan
 from tests.simulation.run import Run, simulate
 from tests.simulation.store import DECIDED, Table
@@ -36,6 +39,39 @@ def test_a_seed_is_the_same_run_again() -> None:
     first, again, other = simulate(4, small), simulate(4, small), simulate(5, small)
     assert first == again
     assert first.digest != other.digest
+
+
+def test_a_seed_is_the_same_run_in_every_process() -> None:
+    """Whatever order sets of texts and maps of messages have there."""
+    program = (
+        "from tests.simulation.run import Size, simulate\n"
+        "from tests.simulation.system import quiet\n"
+        "quiet()\n"
+        "print(simulate(4, Size(orders=60, batch=15, faults=20)).digest)\n"
+    )
+    digests: list[str] = []
+    for order in ("1", "77"):
+        environment = {**os.environ, "PYTHONHASHSEED": order}
+        command = [sys.executable, "-c", program]
+        said = subprocess.check_output(command, cwd=ROOT, env=environment, text=True)
+        digests.append(said.splitlines()[-1])
+    assert digests[0] == digests[1]
+
+
+# Bugs of tests/mutants, and the law that each breaks within a few seeds; `just simulate --mutants` tries all.
+BUGS: Final = {
+    "any_200_acknowledges": "I15",
+    "a_failed_part_stays_bound": "I8",
+    "failed_at_once_and_paid_after_all": "I7",
+    "another_key_is_voided": "I7",
+}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_bug_breaks_the_law_that_it_is_about(bug: str) -> None:
+    seed, broken = bitten(bug)
+    assert seed
+    assert broken.startswith(BUGS[bug])
 
 
 def test_a_plan_is_drawn_before_the_run_and_may_be_cut() -> None:

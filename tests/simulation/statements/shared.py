@@ -143,9 +143,8 @@ def _claim(view: View, b: Mapping[str, Any]) -> Sequence[Any]:
     names, queues, paused = set(b["names"]), set(b["queues"]), set(b["paused"])
     due = [
         (row["next_execute_time"], key)
-        for key, row in view.all("task")
-        if row["next_execute_time"] <= view.moment
-        and row["status"] in _DUE
+        for key, row in view.late("task", "next_execute_time")
+        if row["status"] in _DUE
         and row["name"] in names
         and (b["all_queues"] or row["queue_name"] in queues)
         and view.free("task", key)
