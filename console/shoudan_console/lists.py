@@ -30,6 +30,7 @@ EXPORT_ROWS_MAX: Final = 20_000_000  # an export that would be longer is cut off
 EMPTY_PAGES_MAX: Final = 5  # a service may answer with an empty page that has a next
 VIEWS_MAX: Final = 20
 FILTER_CHARS_MAX: Final = 200
+NUMBER_DIGITS_MAX: Final = 19
 
 Kind = Literal["text", "word", "code", "number", "money", "time", "status", "age", "folded"]
 
@@ -48,12 +49,12 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One filter of a list: a text, one of `choices` (value and label), a moment of Beijing, or one of the
-    account's own channels."""
+    """One filter of a list: a text, one of `choices` (value and label), a moment of Beijing, a number of
+    ours, or one of the account's own channels."""
 
     name: str
     label: str
-    kind: Literal["text", "choice", "moment", "own"] = "text"
+    kind: Literal["text", "choice", "moment", "number", "own"] = "text"
     choices: Sequence[tuple[str, str]] = ()
     hint: str = ""
 
@@ -151,7 +152,14 @@ class Listing:
                 found[one.name] = _("Not a moment such as 2026-11-30 or 2026-11-30 08:15")
             if value and one.kind == "choice" and value not in {key for key, _label in one.choices}:
                 found[one.name] = _("Not one of the choices")
+            if value and one.kind == "number" and not _is_number(value):
+                found[one.name] = _("Not a number")
         return found
+
+
+def _is_number(text: str) -> bool:
+    digits = text.isascii() and text.isdecimal() and len(text) <= NUMBER_DIGITS_MAX
+    return digits and int(text) < 2**63
 
 
 def moment_in(text: str) -> datetime | None:

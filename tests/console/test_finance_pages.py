@@ -84,8 +84,8 @@ async def made(desk: Desk) -> Books:
         await desk.partner.sql("finance", TRADE_DAY, TODAY - timedelta(days=past))
     token = await token_of(desk, "imports", "ops", "finance-maker")
     noon = f"{DAY} 12:00:00"
-    rows = [f",B{one},,,,198.00,{noon},发货,成功" for one in range(5)]
-    data = "\r\n".join([HEAD, *rows, "合计,5,990.00", ""]).encode("utf-8-sig")
+    rows = [f",B{one},,,,198.00,{noon},发货,成功" for one in range(8)]
+    data = "\r\n".join([HEAD, *rows, "合计,8,1584.00", ""]).encode("utf-8-sig")
     sha256 = hashlib.sha256(data).digest()
 
     async def call(method: str, request: Any) -> Any:
@@ -100,7 +100,7 @@ async def made(desk: Desk) -> Books:
     query = "SELECT array_agg(exception_id ORDER BY exception_id) FROM exception WHERE source = $1"
 
     async def found() -> bool:
-        return len(await desk.partner.sql("finance", query, SOURCE) or ()) == 5
+        return len(await desk.partner.sql("finance", query, SOURCE) or ()) == 8
 
     await eventually(found, 60, every_s=0.3)
     numbers = await desk.partner.sql("finance", query, SOURCE)
@@ -154,7 +154,9 @@ async def test_an_export_is_the_list(books: Books, path: str) -> None:
     answer = await browser.get(f"{path}.csv{query}")
     rows = list(csv.reader(io.StringIO(answer.text.removeprefix("\ufeff"))))[1:]
     firsts = re.findall(
-        r'<tr(?: data-href="[^"]*")?><td class="k-code">.*?data-copy="([^"]+)"', shown.text
+        r'<tr(?: data-href="[^"]*")?>(?:<td class="tick">.*?</td>)?<td class="k-code">'
+        r'.*?data-copy="([^"]+)"',
+        shown.text,
     )
     assert [row[0] for row in rows] == firsts
     assert rows or path.rpartition("/")[2] in {"bills", "disputes", "periods"}
@@ -201,8 +203,9 @@ async def test_a_difference_is_taken_noted_and_decided_once(books: Books) -> Non
     fields = {"do": "decide", "decision": "2", "remark": "too small", "once": page.field("once")}
     assert (await browser.post(path, {**fields, "decision": "9"})).status == 400
     answers = [await browser.post(path, fields) for _ in range(2)]
-    assert [one.status for one in answers] == [303, 400]
-    assert "DECIDED" in answers[1].text
+    assert [one.status for one in answers] == [303, 303]
+    other = await browser.post(path, {**fields, "decision": "1"})
+    assert (other.status, "DECIDED" in other.text) == (400, True)
 
     async def settled() -> bool:
         return await books.sql(STATUS, number) == 50
@@ -226,6 +229,68 @@ async def test_a_decision_is_looked_at_before_it_is_made(books: Books) -> None:
     assert f"EX{books.exceptions[1]}" in look.text
     assert (look.field("remark"), look.field("once")) == ("as agreed <5%>", fields["once"])
     assert await books.sql(STATUS, books.exceptions[1]) == 10  # a look changes nothing
+
+
+async def test_several_are_ticked_looked_at_and_decided_as_one(books: Books) -> None:
+    browser = await books.desk.logged_in("several-books", "finance-maker")
+    gone, first, second = books.exceptions[5:8]
+    page = await browser.get(f"/finance/exceptions?source={SOURCE}")
+    for number in (gone, first, second):
+        assert f'form="together" name="item" value="{number}"' in page.text
+    # A refund has a reason of its own, and is decided alone.
+    assert re.findall(r'<option value="(\d)">', page.text) == ["1", "2", "3"]
+    path = "/finance/decide-several"
+    alone = {"decision": "2", "remark": "gone", "item": str(gone)}
+    assert (await browser.post(path, alone)).status == 303
+    ticked = "&".join(f"item={one}" for one in (first, gone, second, 1))
+    unsaid = await browser.get(f"{path}?{ticked}&decision=2")
+    assert "choose a decision and say why" in unsaid.text
+    assert (await browser.get(f"{path}?item=all&decision=2&remark=x")).status == 404
+    assert (await browser.get(f"{path}?{ticked}&decision=4&remark=x")).text.count("EX") == 0
+    look = await browser.get(f"{path}?{ticked}&decision=2&remark=small+%3Cchange%3E")
+    assert look.status == 200
+    for number in (first, second):
+        assert f"EX{number}" in look.text
+    left_out, booked = look.text.split("What would be booked", 1)
+    assert "It is decided by now" in left_out
+    assert "There is no such difference" in left_out
+    assert f"EX{gone}" not in booked
+    assert f"oms/write_off/{SOURCE}" in booked
+    assert "-¥396.00" in booked  # in sum
+    assert "small &lt;change&gt;" in booked
+    assert await books.sql(STATUS, first) == 10  # a look changes nothing
+    assert re.findall(r'name="item" value="(\d+)"', booked) == [str(first), str(second)]
+    await books.desk.sql(
+        "UPDATE console_session SET prove_time = now() - interval '1 hour'"
+        " WHERE operator = 'several-books'"
+    )
+    # Password and code lead back to the same look.
+    unproved = await browser.get(f"{path}?{ticked}&decision=2&remark=small")
+    (where,) = re.findall(r'href="(/prove\?next=[^"]+)"', unproved.text)
+    assert "decision%3D2" in where
+    assert 'name="once"' not in unproved.text
+    assert (await browser.post(path, alone)).location.startswith("/prove?")
+    await books.desk.sql(
+        "UPDATE console_session SET prove_time = now() WHERE operator = 'several-books'"
+    )
+    fields = [("csrf", browser.csrf), ("decision", "2"), ("remark", "small"), ("once", "0123")]
+    both = [*fields, ("item", str(first)), ("item", str(second))]
+    late = await browser._ask("POST", path, data=[*both, ("item", "1")])
+    assert (late.status, "nothing was decided" in late.text) == (400, True)
+    assert await books.sql(STATUS, first) == 10
+    answers = [await browser._ask("POST", path, data=both) for _ in range(2)]
+    assert [(one.status, "done=decided" in one.location) for one in answers] == [(303, True)] * 2
+
+    async def settled() -> bool:
+        return [await books.sql(STATUS, one) for one in (first, second)] == [50, 50]
+
+    await eventually(settled, 30, every_s=0.2)
+    query = "SELECT count(*) FROM account_record WHERE trade_no = ANY($1::text[])"
+    made = await books.desk.partner.sql("pay", query, [f"EX{first}", f"EX{second}"])
+    assert made == 2
+    other = await books.desk.logged_in("sees-several", "viewer")
+    assert 'name="item"' not in (await other.get("/finance/exceptions")).text
+    assert "NOT_ALLOWED" in (await other.get(f"{path}?{ticked}&decision=2&remark=x")).text
 
 
 async def test_a_supplier_is_asked_and_its_dispute_answered_with_a_file(books: Books) -> None:
@@ -266,6 +331,12 @@ async def test_a_supplier_is_asked_and_its_dispute_answered_with_a_file(books: B
     assert "it will be returned" in answered.text
     assert hashlib.sha256(b"%PDF").hexdigest() in answered.text
     assert await books.sql(STATUS, number) == 10
+    assert f'href="/finance/exceptions/{number}"' in answered.text
+    assert f'data-href="{where}"' in (await browser.get(path)).text
+    listed = await browser.get(f"/finance/exceptions?dispute={where.rpartition('/')[2]}")
+    assert set(re.findall(r'data-href="/finance/exceptions/(\d+)"', listed.text)) == {str(number)}
+    odd = await browser.get("/finance/exceptions?dispute=the-last")
+    assert (odd.status, "Not a number" in odd.text) == (400, True)
     assert (await browser.get("/finance/disputes/1")).status == 404
 
 

@@ -27,6 +27,7 @@ from tests.credentials import metadata_as
 from tests.finance.books import TODAY, delivery
 from tests.finance.desk import DAY, SYSTEM, Desk
 from tests.finance.test_day_books import refused
+from tests.finance.test_reconciling import HEAD as HEAD_OF_STATEMENTS
 from tests.finance.test_reconciling import file, line
 from tests.poll import eventually
 
@@ -231,6 +232,47 @@ async def test_a_dispute_has_a_letter_a_deadline_and_an_answer(desk: Desk) -> No
     ) == ("DISPUTE_NOT_FOUND")
 
 
+async def test_a_dispute_has_its_exceptions_and_an_exception_its_disputes(desk: Desk) -> None:
+    numbers = await desk.differ(3)
+
+    async def dispute(*which: int) -> int:
+        request = pb.OpenDisputeRequest(
+            source=desk.source, exception_ids=which, letter="!", deadline=TODAY.isoformat()
+        )
+        return (await desk.stub.OpenDispute(request)).dispute.dispute_id
+
+    async def of(which: int, **more: Any) -> list[int]:
+        found = await desk.listed(**{"undecided": False, "dispute_id": which, **more})
+        return [one.exception_id for one in found]
+
+    first = await dispute(*numbers[:2])
+    answer = pb.AnswerDisputeRequest(dispute_id=first, answer="no")
+    await desk.stub.AnswerDispute(answer)
+    second = await dispute(*numbers[1:])
+    assert await of(first) == [numbers[1], numbers[0]]  # newest first, also after a second one
+    assert await of(second) == [numbers[2], numbers[1]]
+    assert [one.dispute_id for one in (await desk.get(numbers[1])).disputes] == [second, first]
+    assert [one.dispute_id for one in (await desk.get(numbers[0])).disputes] == [first]
+    shown = (await desk.stub.GetDispute(pb.GetDisputeRequest(dispute_id=first))).dispute
+    assert (shown.status, shown.exceptions) == (pb.DISPUTE_STATUS_ANSWERED, 2)
+    assert await refused(desk.stub.GetDispute(pb.GetDisputeRequest(dispute_id=1))) == (
+        "DISPUTE_NOT_FOUND"
+    )
+    assert await of(1) == []
+    request = pb.ListExceptionsRequest(dispute_id=first, page_size=1)
+    page = await desk.stub.ListExceptions(request)
+    request.page_token = page.next_page_token
+    rest = await desk.stub.ListExceptions(request)
+    assert [page.exceptions[0].exception_id, rest.exceptions[0].exception_id] == numbers[1::-1]
+    assert rest.next_page_token == ""
+    await desk.stub.DecideExceptions(desk.decision(numbers[0]))
+    assert await of(first, undecided=True) == [numbers[1]]
+    # What the release before opened is known by the exceptions alone.
+    await desk.harness.sql("DELETE FROM dispute_exception")
+    assert await of(second) == [numbers[2], numbers[1]]
+    assert [one.dispute_id for one in (await desk.get(numbers[2])).disputes] == [second]
+
+
 async def test_a_supplier_answers_its_own_dispute_by_a_signed_call(desk: Desk) -> None:
     (number,) = await desk.differ(1)
     opening = pb.OpenDisputeRequest(
@@ -361,12 +403,80 @@ async def test_no_decision_is_none(desk: Desk) -> None:
 
 async def test_two_decisions_at_once_are_one(desk: Desk) -> None:
     numbers = await desk.differ(5)
-    calls = [desk.stub.DecideExceptions(desk.decision(*numbers)) for _ in range(4)]
+    kinds = (pb.DECISION_BOOK, pb.DECISION_WRITE_OFF)
+    calls = [desk.stub.DecideExceptions(desk.decision(*numbers, decision=one)) for one in kinds * 2]
     done = await asyncio.gather(*calls, return_exceptions=True)
-    assert sum(not isinstance(one, BaseException) for one in done) == 1
+    made = [not isinstance(one, BaseException) for one in done]
+    # Whichever came first stands: a repeat of it is answered as it was, the other is refused.
+    assert made in ([True, False, True, False], [False, True, False, True])
     for number in numbers:
         await desk.settled(number)
-    assert len(await desk.records("suspense")) == 5
+        kinds_noted = [note.kind for note in (await desk.get(number)).notes]
+        assert kinds_noted == ["decided", "booked"]
+    assert len(await desk.records("suspense" if made[0] else "write_off")) == 5
+
+
+async def test_a_repeat_is_answered_as_the_first_time_and_another_decision_is_refused(
+    desk: Desk,
+) -> None:
+    first, second = await desk.differ()
+    request = desk.decision(first, second)
+    for _ in range(2):
+        assert (await desk.stub.DecideExceptions(request)).decided == 2
+    for number in (first, second):
+        await desk.settled(number)
+    assert (await desk.stub.DecideExceptions(request)).decided == 2  # settled by now
+    other = desk.decision(first, second)
+    other.items[1].remark = "something else"
+    assert await refused(desk.stub.DecideExceptions(other)) == "EXCEPTION_DECIDED"
+    assert len(await desk.records("suspense")) == 2
+
+
+async def test_what_decisions_come_to_is_said_one_by_one_and_in_sum(desk: Desk) -> None:
+    first, second, third, fourth = await desk.differ(4)
+    await desk.stub.DecideExceptions(desk.decision(third))
+    request = desk.decision(second, third, 1, first, decision=pb.DECISION_WRITE_OFF)
+    item = pb.DecideExceptionsRequest.Item
+    request.items.append(item(exception_id=fourth, decision=pb.DECISION_BOOK, remark="x" * 257))
+    found = await desk.stub.CheckDecisions(pb.CheckDecisionsRequest(items=request.items))
+    assert [one.exception_id for one in found.results] == [second, third, 1, first, fourth]
+    said = [one.refusal.reason.removeprefix("ERROR_REASON_") for one in found.results]
+    assert said == ["", "EXCEPTION_DECIDED", "EXCEPTION_NOT_FOUND", "", "FIELD_INVALID"]
+    account = f"oms/write_off/{desk.source}"
+    for one in (found.results[0], found.results[3]):
+        booking = one.booking
+        assert (booking.account, booking.amount_micros) == (account, 98 * YUAN)
+        assert (booking.trade_no, booking.refunds) == (f"EX{one.exception_id}", False)
+        assert one.exception.source == desk.source
+    assert not found.results[2].HasField("exception")
+    (total,) = found.sums
+    assert (total.account, total.count, total.amount_micros) == (account, 2, 2 * 98 * YUAN)
+    for number in (first, second, fourth):  # nothing is decided
+        assert (await desk.get(number)).exception.status == pb.EXCEPTION_STATUS_OPEN
+    # By the rules of the decision itself, which is made of all or none.
+    assert await refused(desk.stub.DecideExceptions(request)) == "FIELD_INVALID"
+    assert await refused(desk.stub.CheckDecisions(pb.CheckDecisionsRequest())) == "FIELD_INVALID"
+
+
+async def test_a_cost_is_a_supplier_s_and_no_payment_component_s(desk: Desk) -> None:
+    stranger = f",S9,,,,12.00,{DAY} 12:00:00,支付,成功"
+    data = "\n".join([HEAD_OF_STATEMENTS, stranger, "合计,1,12.00", ""]).encode()
+    await desk.books.imported(desk.source, data)
+    await desk.books.quiet(desk.source)
+    (one,) = await desk.listed()
+    number = one.exception_id
+    request = desk.decision(number, decision=pb.DECISION_ADJUST_COST)
+    assert await refused(desk.stub.DecideExceptions(request)) == "FIELD_INVALID"
+    assert await refused(desk.propose(request)) == "FIELD_INVALID"
+    found = await desk.stub.CheckDecisions(pb.CheckDecisionsRequest(items=request.items))
+    assert found.results[0].refusal.reason == "ERROR_REASON_FIELD_INVALID"
+    assert list(found.sums) == []
+    assert (await desk.get(number)).exception.status == pb.EXCEPTION_STATUS_OPEN
+    assert await refused(desk.records("up_channel")) == "ACCOUNT_NOT_FOUND"
+    # What it may be is booked to the suspense account.
+    assert one.suggestion == pb.DECISION_BOOK
+    await desk.stub.DecideExceptions(desk.decision(number))
+    assert (await desk.settled(number)).status == pb.EXCEPTION_STATUS_SETTLED
 
 
 # ------------------------------------------------------------ the command
@@ -455,6 +565,19 @@ async def test_the_command_lists_shows_assigns_asks_disputes_and_decides(
     assert "overdue" in made.output
     assert "answered" in (await run("dispute", "answer", number, "--text", "sorry")).output
     assert number in (await run("dispute", "ls")).output
+    whole = (await run("dispute", "show", number)).output
+    assert "not charged" in whole
+    assert "answer: sorry" in whole
+    assert f"{second} {desk.source}" in whole
+    assert f"dispute {number}" in (await run("show", str(second))).output
+    of_dispute = (await run("ls", "--dispute", number)).output.split()
+    assert str(second) in of_dispute
+    assert str(first) not in of_dispute
+    look = await run("decide", "write-off", str(first), str(second), "--dry-run")
+    assert f"EX{second}: 98 元 to oms/write_off/{desk.source}" in look.output
+    assert f"oms/write_off/{desk.source}: 2, 196 元" in look.output
+    wrong = await run("decide", "write-off", str(first), "1", "--dry-run")
+    assert (wrong.exit_code, "exception 1: " in wrong.output) == (1, True)
     assert (await run("decide", "forget", str(first))).exit_code == 2
     assert "2 exceptions decided" in (await run("decide", "book", str(first), str(second))).output
     for one in (first, second):

@@ -2,85 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from starlette.responses import Response
 
 from shoudan.finance.v1 import exception_service_pb2 as pb
+from shoudan_console import disputes, uploads
 from shoudan_console import finance_calls as calls
-from shoudan_console import uploads
 from shoudan_console.lists import Column, Found, Listing, Query
 from shoudan_console.page import Entry, Page, listing_pages
+from shoudan_console.pages import finance_exceptions as exceptions
 from shoudan_console.pages.order import number_in
-from shoudan_console.values import Status, moment_of
 from shoudan_console.values import mark as _
-from shoudan_console.visits import Missing, Visit
-from shoudan_kit.clock import BEIJING
+from shoudan_console.visits import Visit
 from shoudan_kit.rpc.refusal import Refused
 
-PATH: Final = "/finance/disputes"
+PATH: Final = disputes.PATH
 ANSWER_MAX: Final = 4096
-OPEN: Final = 10
-PAGE: Final = 1000
-PAGES_MAX: Final = 10  # looked through for one dispute
-WAITS: Final = (_("Not answered yet"), "busy")
-OVERDUE: Final = (_("Overdue"), "bad")
-ANSWERED: Final = (_("Answered"), "good")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One dispute."""
-
-    dispute_id: int
-    source: str
-    status: Status
-    letter: str
-    deadline: str
-    answer: str
-    answer_sha256: str
-    exceptions: int
-    diff_micros: int
-    by: str
-    create_time: datetime
-    answer_time: datetime | None
-
-    @property
-    def path(self) -> str:
-        return f"{PATH}/{self.dispute_id}"
-
-    @property
-    def open(self) -> bool:
-        return self.status.number == OPEN
-
-
-def row_of(one: Any) -> Row:
-    """A dispute as the service gives it; overdue by Beijing's day."""
-    today = datetime.now(UTC).astimezone(BEIJING).date().isoformat()
-    word = (OVERDUE if one.deadline < today else WAITS) if one.status == OPEN else ANSWERED
-    return Row(
-        one.dispute_id,
-        one.source,
-        Status(*word, one.status),
-        one.letter,
-        one.deadline,
-        one.answer,
-        one.answer_sha256.hex(),
-        one.exceptions,
-        one.diff_micros,
-        one.by,
-        one.create_time.ToDatetime(UTC),
-        moment_of(one.answer_time),
-    )
+SHOWN: Final = 100  # exceptions on the page; the list has them all
 
 
 async def fetch(visit: Visit, query: Query) -> Found:
     """A page of disputes, newest first."""
     request = pb.ListDisputesRequest(page_size=query.size, page_token=query.token)
     answer = await visit.ask(calls.LIST_DISPUTES, request)
-    return Found([row_of(one) for one in answer.disputes], answer.next_page_token)
+    return Found([disputes.row_of(one) for one in answer.disputes], answer.next_page_token)
 
 
 LISTING: Final = Listing(
@@ -104,27 +50,23 @@ LISTING: Final = Listing(
 )  # fmt: skip
 
 
-async def _found(visit: Visit) -> Row:
-    """The dispute that the address names. Raises Missing."""
-    number = number_in(visit, "dispute_id")
-    request = pb.ListDisputesRequest(page_size=PAGE)
-    for _page in range(PAGES_MAX):
-        answer = await visit.ask(calls.LIST_DISPUTES, request)
-        for one in answer.disputes:
-            if one.dispute_id == number:
-                return row_of(one)
-        if not answer.next_page_token:
-            break
-        request.page_token = answer.next_page_token
-    raise Missing
+async def _found(visit: Visit) -> disputes.Row:
+    """The dispute that the address names."""
+    request = pb.GetDisputeRequest(dispute_id=number_in(visit, "dispute_id"))
+    return disputes.row_of((await visit.ask(calls.GET_DISPUTE, request)).dispute)
 
 
 async def show(visit: Visit, problem: str = "") -> Response:
-    """One dispute, and the form of its answer."""
+    """One dispute, its exceptions, and the form of its answer."""
+    row = await _found(visit)
+    request = pb.ListExceptionsRequest(dispute_id=row.dispute_id, page_size=SHOWN)
+    panels = await visit.panels(exceptions=visit.ask(calls.LIST_EXCEPTIONS, request))
     return visit.render(
         "finance_dispute.html",
         400 if problem else 200,
-        row=await _found(visit),
+        row=row,
+        panel=panels["exceptions"],
+        exception_row=exceptions.row_of,
         may=visit.may(calls.ANSWER_DISPUTE),
         problem=problem,
     )

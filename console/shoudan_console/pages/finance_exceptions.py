@@ -12,8 +12,8 @@ from starlette.responses import Response
 
 from shoudan.core.v1 import proposal_service_pb2 as proposal_pb
 from shoudan.finance.v1 import exception_service_pb2 as pb
+from shoudan_console import disputes, uploads
 from shoudan_console import finance_calls as calls
-from shoudan_console import uploads
 from shoudan_console.lists import Column, Filter, Found, Listing, Query, moment_in
 from shoudan_console.page import Entry, Page, listing_pages
 from shoudan_console.pages.order import number_in
@@ -26,6 +26,7 @@ from shoudan_kit.rpc.refusal import Refused
 
 PATH: Final = "/finance/exceptions"
 SHEET: Final = "/finance/sheets/exceptions.xlsx"
+TOGETHER: Final = "/finance/decide-several"
 TEXT_MAX: Final = 256
 WORDS_MAX: Final = 1024
 LETTER_MAX: Final = 4096
@@ -60,6 +61,8 @@ BOOKED_TO: Final = {
     3: _("to the supplier's own account"),
     4: _("to the supplier's own account, after the order's money has gone back to its channel"),
 }
+# Those that make sense for several: a refund is of one order, with a reason of its own.
+TOGETHER_DECISIONS: Final = (1, 2, 3)
 DECIDABLE: Final = frozenset({10, 20, 30})
 OUTCOMES: Final = {"success": _("Succeeded"), "failed": _("Failed"), "unknown": _("Unknown")}
 FIELDS: Final = {
@@ -100,6 +103,10 @@ class Row:
     def path(self) -> str:
         return f"{PATH}/{self.exception_id}"
 
+    @property
+    def decidable(self) -> bool:
+        return self.status.number in DECIDABLE
+
 
 def row_of(one: Any) -> Row:
     """A difference as the service gives it."""
@@ -122,6 +129,7 @@ async def fetch(visit: Visit, query: Query) -> Found:
     request = pb.ListExceptionsRequest(
         source=query.text("source"),
         undecided=query.text("state") == UNDECIDED,
+        dispute_id=int(query.text("dispute") or 0),
         page_size=query.size,
         page_token=query.token,
     )
@@ -154,10 +162,18 @@ LISTING: Final = Listing(
     filters=(
         Filter("state", _("Status"), "choice", ((UNDECIDED, _("Not decided")),)),
         Filter("source", _("Source"), hint="ycup"),
+        Filter("dispute", _("Dispute"), "number"),
     ),
     link=lambda row: row.path,
     template="finance_exceptions.html",
-    more={"deciding": calls.DECIDE_EXCEPTIONS, "sheet": SHEET},
+    more={
+        "deciding": calls.DECIDE_EXCEPTIONS,
+        "sheet": SHEET,
+        "together": TOGETHER,
+        "together_decisions": TOGETHER_DECISIONS,
+        "decisions": DECISIONS,
+        "problem": "",
+    },
 )
 
 
@@ -194,6 +210,7 @@ async def show(visit: Visit, said: Said = NOTHING) -> Response:
         differs={FIELDS.get(name, name): name for name in one.differing},
         end_time=moment_of(one.end_time),
         notes=[(NOTES.get(note.kind, note.kind), note) for note in found.notes],
+        disputes=[disputes.row_of(one) for one in found.disputes],
         evidence=panels["evidence"],
         decisions=DECISIONS,
         booked_to=BOOKED_TO,

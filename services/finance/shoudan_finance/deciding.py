@@ -6,7 +6,8 @@ whatever dies, it is made once. One that the ledger refuses opens the exception 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from grpc import aio
@@ -14,10 +15,17 @@ from grpc import aio
 from shoudan.finance.v1 import exception_service_pb2 as pb
 from shoudan_finance import exceptions, inquiring
 from shoudan_finance.context import Context
+from shoudan_finance.exceptions import Shown
 from shoudan_finance.kinds import BOOK_EXCEPTION, BookException
 from shoudan_finance.pay_client import Flat
-from shoudan_finance.refusals import FieldInvalid
+from shoudan_finance.refusals import (
+    ExceptionDecided,
+    ExceptionNotFound,
+    FieldInvalid,
+    FinanceRefusal,
+)
 from shoudan_finance.states import (
+    EXCEPTION,
     Decision,
     ExceptionEvent,
     ExceptionKind,
@@ -62,10 +70,24 @@ def kind(context: Context) -> Kind:
 
 
 async def decide(context: Context, request: pb.DecideExceptionsRequest) -> int:
-    """Decide about exceptions, all or none; how many. Refuses as `decide_in` does."""
-    async with context.app.work("finance.decide") as work:
-        await decide_in(context, work, request)
+    """Decide about exceptions, all or none; how many. Refuses as `decide_in` does, but for a repeat."""
+    try:
+        async with context.app.work("finance.decide") as work:
+            await decide_in(context, work, request)
+    except ExceptionDecided:
+        if not await _stand_so(context, request):
+            raise
     return len(request.items)
+
+
+async def _stand_so(context: Context, request: pb.DecideExceptionsRequest) -> bool:
+    """Whether this person has decided all of it so, and it is booked or being booked."""
+    asked = {one.exception_id: (one.decision, one.remark, request.by) for one in request.items}
+    return asked == {
+        one.row.exception_id: (one.row.decision, one.row.remark, one.row.decided_by)
+        for one in await exceptions.of_numbers(context, list(asked))
+        if one.row.status in {ExceptionStatus.BOOKING, ExceptionStatus.SETTLED}
+    }
 
 
 async def decide_in(
@@ -74,42 +96,100 @@ async def decide_in(
     """Decide inside a transaction. Refuses FieldInvalid, ExceptionNotFound, ExceptionDecided."""
     decided = [_decided(one) for one in request.items]
     numbers = exceptions.checked([one.exception_id for one in decided])
-    await _check_refunds(context, decided)
-    await _check_costs(context, decided)
+    if unfit := await _unfit(context, decided):
+        raise next(iter(unfit.values()))
     await store.lock_entries(work.db, numbers)
     rows = await exceptions.locked(work, numbers, ExceptionEvent.DECIDED)
     entries = [number for row in rows for number in (row.ours_id, row.theirs_id)]
     await store.decide(work.db, decided, entries, request.by)
+    words: dict[int, str] = {}
     for one, row in zip(decided, rows, strict=True):
-        words = f"{one.decision.name.lower()} {micros_to_yuan(row.diff_micros)} 元: {one.remark}"
-        await exceptions.noted(
-            context, work, [row.exception_id], NoteKind.DECIDED, words, request.by
-        )
+        amount = micros_to_yuan(row.diff_micros)
+        words[row.exception_id] = f"{one.decision.name.lower()} {amount} 元: {one.remark}"
         payload = BookException(row.exception_id)
         work.tasks.add(BOOK_EXCEPTION, payload, order_no=str(row.exception_id))
+    await exceptions.noted_each(context, work, words, NoteKind.DECIDED, request.by)
     effects = [_effect(context, one, row) for one, row in zip(decided, rows, strict=True)]
     more = f", and {len(rows) - 1} more" if rows[1:] else ""
     subject = f"decide exception {rows[0].exception_id} of {rows[0].source}{more}"
     return Applied(effects, subject, sum(abs(row.diff_micros) for row in rows))
 
 
-async def _check_refunds(context: Context, decided: Sequence[Decided]) -> None:
-    """A refund needs a delivery of ours that succeeded: it names the order, and how many units."""
+async def _unfit(context: Context, decided: Sequence[Decided]) -> dict[int, FieldInvalid]:
+    """Which exceptions cannot be decided so, whoever decides: a cost is a supplier's, and a refund needs a
+    delivery of ours that succeeded, which names the order and how many units."""
+    found: dict[int, FieldInvalid] = {}
+    costs = [one.exception_id for one in decided if one.decision is Decision.ADJUST_COST]
+    for one in await exceptions.of_numbers(context, costs) if costs else ():
+        if one.of_pays:
+            number = one.row.exception_id
+            why = f"exception {number} is about no supplier's cost"
+            found[number] = FieldInvalid("decision", why)
     refunds = [one.exception_id for one in decided if one.decision is Decision.REFUND]
     known = await inquiring.trades_of(context, refunds) if refunds else {}
     for number in refunds:
         trade = known.get(number)
         if trade is None or trade.kind != DELIVERY or trade.result:
-            raise FieldInvalid("decision", f"exception {number} is about no delivery to refund")
+            why = f"exception {number} is about no delivery to refund"
+            found[number] = FieldInvalid("decision", why)
+    return found
 
 
-async def _check_costs(context: Context, decided: Sequence[Decided]) -> None:
-    """A cost is a supplier's."""
-    costs = [one.exception_id for one in decided if one.decision is Decision.ADJUST_COST]
-    for one in await exceptions.of_numbers(context, costs) if costs else ():
-        if one.of_pays:
-            number = one.row.exception_id
-            raise FieldInvalid("decision", f"exception {number} is about no supplier's cost")
+# ------------------------------------------------------------ looking before
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a decision about an exception would come to: a posting, or a refusal."""
+
+    exception_id: int
+    shown: Shown | None
+    account: str
+    refunds: bool
+    refusal: FinanceRefusal | None
+
+    @property
+    def amount_micros(self) -> int:
+        """What would be posted."""
+        return 0 if self.shown is None else self.shown.row.diff_micros
+
+
+async def check(
+    context: Context, items: Sequence[pb.DecideExceptionsRequest.Item]
+) -> list[Checked]:
+    """What decisions would come to, in the order asked; nothing is decided. Refuses FieldInvalid."""
+    numbers = exceptions.checked([one.exception_id for one in items])
+    shown = {one.row.exception_id: one for one in await exceptions.of_numbers(context, numbers)}
+    wrong, decided = dict[int, FinanceRefusal](), list[Decided]()
+    for one in items:
+        try:
+            decided.append(_decided(one))
+        except FieldInvalid as refusal:
+            wrong[one.exception_id] = refusal
+    there = [one for one in decided if one.exception_id in shown]
+    wrong |= await _unfit(context, there)
+    return [_checked(context, one, shown.get(one.exception_id), wrong) for one in items]
+
+
+def _checked(
+    context: Context,
+    one: pb.DecideExceptionsRequest.Item,
+    shown: Shown | None,
+    wrong: Mapping[int, FinanceRefusal],
+) -> Checked:
+    number = one.exception_id
+    refusal = wrong.get(number)
+    if shown is None:
+        refusal = ExceptionNotFound(number)
+    elif not EXCEPTION.allows(shown.row.status, ExceptionEvent.DECIDED):
+        refusal = ExceptionDecided(number, shown.row.status.name.lower())
+    if shown is None or refusal is not None:
+        return Checked(number, shown, "", False, refusal)
+    decision = Decision(one.decision)
+    account = _account(context, decision, shown.row)
+    return Checked(number, shown, account, decision is Decision.REFUND, None)
+
+
+def _account(context: Context, decision: Decision, row: Row) -> str:
+    return "/".join((context.app.settings.exception_ident, GROUPS[decision], row.source))
 
 
 def _decided(one: pb.DecideExceptionsRequest.Item) -> Decided:
@@ -123,7 +203,7 @@ def _decided(one: pb.DecideExceptionsRequest.Item) -> Decided:
 
 
 def _effect(context: Context, one: Decided, row: Row) -> Effect:
-    owner = "/".join((context.app.settings.exception_ident, GROUPS[one.decision], row.source))
+    owner = _account(context, one.decision, row)
     what = f"exception {row.exception_id} {WORDS[row.kind]} of {row.source}"
     after = f"{micros_to_yuan(row.diff_micros)} 元 to {owner}"
     if one.decision is Decision.REFUND:

@@ -21,6 +21,7 @@ from shoudan_kit.clock import beijing
 from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.proposals.command import ReasonMissing, Why, call_or_propose, lines
 from shoudan_kit.rpc.command import run_command
+from shoudan_kit.rpc.refusal import refused_from_proto
 
 T = TypeVar("T")
 
@@ -53,11 +54,17 @@ def exception() -> None:
 @app.command()
 def ls(
     source: Source = "",
+    of_dispute: Annotated[
+        int, typer.Option("--dispute", min=0, help="Of this dispute, ended ones among them.")
+    ] = 0,
     everything: Annotated[bool, typer.Option("--all", help="Those that ended, too.")] = False,
     target: Target = DEFAULT_TARGET,
 ) -> None:
     """List exceptions, newest first."""
-    for one in _run(target, lambda stub: _all(stub, source, undecided=not everything)):
+    request = pb.ListExceptionsRequest(
+        source=source, undecided=not (everything or of_dispute), dispute_id=of_dispute
+    )
+    for one in _run(target, lambda stub: _all(stub, request)):
         typer.echo(_line(one))
 
 
@@ -77,6 +84,8 @@ def show(
         typer.echo(f"  differ in {', '.join(one.differing)}")
     if one.record_id:
         typer.echo(f"  ledger record {one.record_id}, trade EX{one.exception_id}")
+    for each in found.disputes:
+        typer.echo(f"  dispute {_dispute(each)}")
     for note in found.notes:
         when = beijing(note.create_time.ToDatetime(UTC))
         file = f" [{note.file_name} {note.sha256.hex()}]" if note.sha256 else ""
@@ -146,13 +155,45 @@ def decide(
     numbers: Numbers,
     remark: Annotated[str, typer.Option(help="备注.")] = "",
     reason: Reason = "",
+    dry_run: Annotated[bool, typer.Option(help="Only show what would be booked.")] = False,
     target: Target = DEFAULT_TARGET,
 ) -> None:
     """Decide about exceptions, all or none; a proposal where two persons are needed."""
     if decision not in DECISIONS:
         raise typer.BadParameter(f"{decision} is none of {', '.join(DECISIONS)}")
     kind = DECISIONS[decision]
-    _decide(target, [Filled(one, kind, remark) for one in numbers], reason)
+    filled = [Filled(one, kind, remark) for one in numbers]
+    if dry_run:
+        _look(target, filled)
+    else:
+        _decide(target, filled, reason)
+
+
+def _look(target: str, filled: Sequence[Filled]) -> None:
+    """What would be booked, one by one and in sum; what is refused ends with an error."""
+    request = pb.CheckDecisionsRequest(items=map(_item, filled))
+    found = _run(target, lambda stub: stub.CheckDecisions(request, timeout=CALL_S))
+    refused = 0
+    for one in found.results:
+        if one.HasField("refusal"):
+            refused += 1
+            typer.echo(f"exception {one.exception_id}: {refused_from_proto(one.refusal)}", err=True)
+            continue
+        booking = one.booking
+        first = "order's money back, " if booking.refunds else ""
+        amount = micros_to_yuan(booking.amount_micros)
+        typer.echo(f"{booking.trade_no}: {first}{amount} 元 to {booking.account}")
+    for each in found.sums:
+        typer.echo(f"{each.account}: {each.count}, {micros_to_yuan(each.amount_micros)} 元")
+    if refused:
+        raise typer.Exit(1)
+
+
+def _item(one: Filled) -> pb.DecideExceptionsRequest.Item:
+    decision = pb.Decision.ValueType(one.decision)
+    return pb.DecideExceptionsRequest.Item(
+        exception_id=one.exception_id, decision=decision, remark=one.remark
+    )
 
 
 # ------------------------------------------------------------ Excel
@@ -163,7 +204,8 @@ def export(
     target: Target = DEFAULT_TARGET,
 ) -> None:
     """Write undecided exceptions as a workbook, to fill 处理方式 and 备注 in."""
-    found = _run(target, lambda stub: _all(stub, source, undecided=True))
+    request = pb.ListExceptionsRequest(source=source, undecided=True)
+    found = _run(target, lambda stub: _all(stub, request))
     write_sheet(file, found)
     typer.echo(f"{len(found)} exceptions in {file}")
 
@@ -178,9 +220,8 @@ def apply(
     """Decide as a workbook says: what differs from now is shown, then proposed."""
     with file.open("rb") as opened:
         filled, wrong = read_sheet(opened)
-    now = {
-        one.exception_id: one for one in _run(target, lambda stub: _all(stub, "", undecided=True))
-    }
+    undecided = pb.ListExceptionsRequest(undecided=True)
+    now = {one.exception_id: one for one in _run(target, lambda stub: _all(stub, undecided))}
     wrong += [
         f"exception {one.exception_id}: is decided by now"
         for one in filled
@@ -203,15 +244,7 @@ def apply(
 def _decide(target: str, filled: Sequence[Filled], reason: str) -> None:
     """Decide in calls of at most PAGE."""
     for at in range(0, len(filled), PAGE):
-        items = [
-            pb.DecideExceptionsRequest.Item(
-                exception_id=one.exception_id,
-                decision=pb.Decision.ValueType(one.decision),
-                remark=one.remark,
-            )
-            for one in filled[at : at + PAGE]
-        ]
-        request = pb.DecideExceptionsRequest(items=items)
+        request = pb.DecideExceptionsRequest(items=map(_item, filled[at : at + PAGE]))
 
         async def asked(channel: aio.Channel, request: pb.DecideExceptionsRequest = request) -> Any:
             call = stubs.ExceptionServiceStub(channel).DecideExceptions
@@ -268,6 +301,24 @@ def answer(
     typer.echo(_dispute(found))
 
 
+@dispute.command("show")
+def show_dispute(
+    which: Annotated[int, typer.Argument(metavar="NUMBER", help="Number of the dispute.")],
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Show a dispute: our letter, what was answered, and its exceptions."""
+    request = pb.GetDisputeRequest(dispute_id=which)
+    one = _run(target, lambda stub: stub.GetDispute(request, timeout=CALL_S)).dispute
+    typer.echo(_dispute(one))
+    typer.echo(f"  letter by {one.by}: {one.letter}")
+    if one.HasField("answer_time"):
+        file = f" [{one.answer_sha256.hex()}]" if one.answer_sha256 else ""
+        typer.echo(f"  {beijing(one.answer_time.ToDatetime(UTC))} answer: {one.answer}{file}")
+    wanted = pb.ListExceptionsRequest(dispute_id=which)
+    for each in _run(target, lambda stub: _all(stub, wanted)):
+        typer.echo(f"  {_line(each)}")
+
+
 @dispute.command("ls")
 def list_disputes(
     most: Annotated[int, typer.Option(help="How many.", min=1, max=1000)] = 100,
@@ -280,9 +331,9 @@ def list_disputes(
 
 
 # ------------------------------------------------------------ what they share
-async def _all(stub: Any, source: str, *, undecided: bool) -> list[pb.Exception]:
+async def _all(stub: Any, request: pb.ListExceptionsRequest) -> list[pb.Exception]:
     found: list[pb.Exception] = []
-    request = pb.ListExceptionsRequest(source=source, undecided=undecided, page_size=PAGE)
+    request.page_size = PAGE
     while True:
         page = await stub.ListExceptions(request, timeout=CALL_S)
         found += page.exceptions

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Final
@@ -27,7 +27,7 @@ from shoudan_finance.states import (
     NoteKind,
 )
 from shoudan_finance.store import exceptions, statements
-from shoudan_finance.store.exceptions import Dispute, Note, Noted, Row, Side
+from shoudan_finance.store.exceptions import Dispute, Note, Noted, Row, Side, Wanted
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 ITEMS_MAX: Final = 1000
@@ -83,13 +83,17 @@ class Shown:
 
 
 # ------------------------------------------------------------ showing
-async def page(
-    context: Context, source: str, before: int, most: int, *, undecided: bool
-) -> list[Shown]:
+async def page(context: Context, wanted: Wanted, before: int, most: int) -> list[Shown]:
     """Exceptions below a number, newest first."""
     async with context.app.db.connect() as db:
-        rows = await exceptions.page(db, source, before, most, undecided=undecided)
+        rows = await exceptions.page(db, wanted, before, most)
     return await _with_sides(context, rows)
+
+
+async def disputes_of(context: Context, exception_id: int) -> list[Dispute]:
+    """The disputes that an exception is or was part of, newest first."""
+    async with context.app.db.connect() as db:
+        return await exceptions.disputes_of(db, exception_id)
 
 
 async def get(context: Context, exception_id: int) -> tuple[Shown, list[Noted]]:
@@ -162,10 +166,17 @@ async def noted(
     context: Context, work: UnitOfWork, numbers: Sequence[int], kind: NoteKind, words: str, by: str
 ) -> None:
     """Note the same about each."""
-    ids = context.app.ids.take(len(numbers))
+    await noted_each(context, work, dict.fromkeys(numbers, words), kind, by)
+
+
+async def noted_each(
+    context: Context, work: UnitOfWork, words: Mapping[int, str], kind: NoteKind, by: str
+) -> None:
+    """Note of each exception its own words."""
+    ids = context.app.ids.take(len(words))
     notes = [
-        Note(note_id, number, kind, words, b"", "", by)
-        for note_id, number in zip(ids, numbers, strict=True)
+        Note(note_id, number, kind, said, b"", "", by)
+        for note_id, (number, said) in zip(ids, words.items(), strict=True)
     ]
     await exceptions.note(work.db, notes)
 
@@ -231,6 +242,15 @@ async def answer_of_source(context: Context, dispute_id: int, words: str, source
     if found is None or found.source != source:
         raise DisputeNotFound(dispute_id)
     return await answer_dispute(context, dispute_id, words, b"", f"supplier {source}")
+
+
+async def get_dispute(context: Context, dispute_id: int) -> Dispute:
+    """One dispute. Refuses DisputeNotFound."""
+    async with context.app.db.connect() as db:
+        found = await exceptions.get_dispute(db, dispute_id)
+    if found is None:
+        raise DisputeNotFound(dispute_id)
+    return found
 
 
 async def disputes(context: Context, before: int, most: int) -> list[Dispute]:

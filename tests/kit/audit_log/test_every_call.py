@@ -53,7 +53,7 @@ READS: Final = {
     "ListTrades", "ListUsage", "QueryDeliveries", "QueryOrders",
     "QueryRefunds",
     "GetSpending", "ListAlerts", "ListSent", "ListTargets", "ListReopenings",
-    "CheckExceptionSheet", "GetExceptionSheet",
+    "CheckDecisions", "CheckExceptionSheet", "GetDispute", "GetExceptionSheet",
     "GetEvidence", "GetException", "GetRun", "GetStatement", "ListDisputes", "ListExceptions", "ListRuns",
     "ListStatements", "ListTemplates",
     "Report", "SearchRefunds", "SearchTrades",

@@ -27,7 +27,7 @@ from shoudan_finance.rpc.reading import (
     source_of,
 )
 from shoudan_finance.states import EXCEPTION, Decision, ExceptionEvent
-from shoudan_finance.store.exceptions import Dispute, Noted, Side
+from shoudan_finance.store.exceptions import Dispute, Noted, Side, Wanted
 from shoudan_kit.rpc.messages import RpcContext, filled, stamp
 
 WORDS_MAX: Final = 1024
@@ -55,10 +55,8 @@ class ExceptionServicer(pb_grpc.ExceptionServiceServicer):
     ) -> pb.ListExceptionsResponse:
         """Exceptions, newest first."""
         most, before = page_size(request.page_size), before_of(request.page_token)
-        source = source_of(request.source)
-        found = await exceptions.page(
-            self._context, source, before, most + 1, undecided=request.undecided
-        )
+        wanted = Wanted(source_of(request.source), request.undecided, request.dispute_id)
+        found = await exceptions.page(self._context, wanted, before, most + 1)
         token = str(found[most - 1].row.exception_id) if len(found) > most else ""
         return pb.ListExceptionsResponse(
             exceptions=map(_exception, found[:most]), next_page_token=token
@@ -68,8 +66,12 @@ class ExceptionServicer(pb_grpc.ExceptionServiceServicer):
         self, request: pb.GetExceptionRequest, context: RpcContext
     ) -> pb.GetExceptionResponse:
         """One exception."""
-        shown, notes = await exceptions.get(self._context, request.exception_id)
-        return pb.GetExceptionResponse(exception=_exception(shown), notes=map(_note, notes))
+        number = request.exception_id
+        shown, notes = await exceptions.get(self._context, number)
+        disputes = await exceptions.disputes_of(self._context, number)
+        return pb.GetExceptionResponse(
+            exception=_exception(shown), notes=map(_note, notes), disputes=map(_dispute, disputes)
+        )
 
     async def AssignExceptions(
         self, request: pb.AssignExceptionsRequest, context: RpcContext
@@ -104,10 +106,10 @@ class ExceptionServicer(pb_grpc.ExceptionServiceServicer):
         self, request: pb.GetExceptionSheetRequest, context: RpcContext
     ) -> pb.GetExceptionSheetResponse:
         """Undecided exceptions as a workbook."""
-        source, before = source_of(request.source), before_of("")
+        wanted, before = Wanted(source_of(request.source), undecided=True), before_of("")
         found: list[Shown] = []
         while len(found) <= SHEET_MAX:
-            page = await exceptions.page(self._context, source, before, PAGE, undecided=True)
+            page = await exceptions.page(self._context, wanted, before, PAGE)
             found += page
             if len(page) < PAGE:
                 break
@@ -166,6 +168,22 @@ class ExceptionServicer(pb_grpc.ExceptionServiceServicer):
             missing=found.missing,
         )
 
+    async def CheckDecisions(
+        self, request: pb.CheckDecisionsRequest, context: RpcContext
+    ) -> pb.CheckDecisionsResponse:
+        """What decisions would come to."""
+        found = await deciding.check(self._context, request.items)
+        sums: dict[str, pb.CheckDecisionsResponse.Sum] = {}
+        for one in found:
+            if one.refusal is None:
+                new = pb.CheckDecisionsResponse.Sum(account=one.account)
+                total = sums.setdefault(one.account, new)
+                total.count += 1
+                total.amount_micros += one.amount_micros
+        return pb.CheckDecisionsResponse(
+            results=map(_checked, found), sums=[sums[account] for account in sorted(sums)]
+        )
+
     async def DecideExceptions(
         self, request: pb.DecideExceptionsRequest, context: RpcContext
     ) -> pb.DecideExceptionsResponse:
@@ -212,6 +230,13 @@ class ExceptionServicer(pb_grpc.ExceptionServiceServicer):
         found = await exceptions.answer_of_source(self._context, request.dispute_id, words, source)
         return pb.TakeDisputeAnswerResponse(dispute=_dispute(found))
 
+    async def GetDispute(
+        self, request: pb.GetDisputeRequest, context: RpcContext
+    ) -> pb.GetDisputeResponse:
+        """One dispute."""
+        found = await exceptions.get_dispute(self._context, request.dispute_id)
+        return pb.GetDisputeResponse(dispute=_dispute(found))
+
     async def ListDisputes(
         self, request: pb.ListDisputesRequest, context: RpcContext
     ) -> pb.ListDisputesResponse:
@@ -257,6 +282,23 @@ def _exception(one: Shown) -> pb.Exception:
         theirs=_side(one.theirs),
         differing=one.differing,
     )
+
+
+def _checked(one: deciding.Checked) -> pb.CheckDecisionsResponse.Result:
+    made = pb.CheckDecisionsResponse.Result(exception_id=one.exception_id)
+    if one.shown is not None:
+        made.exception.CopyFrom(_exception(one.shown))
+    if one.refusal is not None:
+        made.refusal.CopyFrom(one.refusal.to_proto())
+    else:
+        booking = pb.CheckDecisionsResponse.Booking(
+            account=one.account,
+            trade_no=f"EX{one.exception_id}",
+            amount_micros=one.amount_micros,
+            refunds=one.refunds,
+        )
+        made.booking.CopyFrom(booking)
+    return made
 
 
 def _decision(one: Decision) -> pb.Decision.ValueType:

@@ -30,6 +30,7 @@ from shoudan_kit.db.columns import Rows, literal, names_of, types
 from shoudan_kit.db.text_statements import columns, statement, unnest
 
 NOTES_MAX: Final = 1000
+DISPUTES_MAX: Final = 100  # that one exception shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,15 @@ class Row:
     change_time: datetime
     end_time: datetime | None
     dispute_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which exceptions to list; what is empty does not filter."""
+
+    source: str = ""
+    undecided: bool = False
+    dispute_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +161,17 @@ WHERE exception_id < :before AND exception_id > 0 AND {UNDECIDED}
     AND (CAST(:source AS text) = '' OR source = :source)
 ORDER BY exception_id DESC LIMIT :most
 """)
+# Those of a dispute: as it was opened, and as the release before wrote it down.
+_OF_DISPUTE = statement(f"""
+SELECT {_ROW.of()} FROM exception
+WHERE exception_id < :before AND exception_id = ANY(ARRAY(
+    SELECT d.exception_id FROM dispute_exception d WHERE d.dispute_id = :dispute_id
+    UNION
+    SELECT x.exception_id FROM exception x WHERE x.dispute_id = :dispute_id AND x.dispute_id > 0
+)) AND (CAST(:source AS text) = '' OR source = :source)
+    AND (CAST(:undecided AS boolean) IS FALSE OR {UNDECIDED})
+ORDER BY exception_id DESC LIMIT :most
+""")
 _SIDES = statement(f"""
 SELECT {_SIDE.of()} FROM entry WHERE entry_id = ANY(CAST(:entry_id AS bigint[]))
 """)
@@ -220,6 +241,18 @@ _DISPUTE_OF = statement("""
 UPDATE exception SET status = :status, dispute_id = :dispute_id, change_time = shoudan_now()
 WHERE exception_id = ANY(CAST(:exception_id AS bigint[]))
 """)
+_DISPUTED = statement("""
+INSERT INTO dispute_exception (dispute_id, exception_id)
+SELECT :dispute_id, n FROM unnest(CAST(:exception_id AS bigint[])) AS n
+ON CONFLICT DO NOTHING
+""")
+_DISPUTES_OF = statement(f"""
+SELECT {_DISPUTE.of()} FROM dispute WHERE dispute_id = ANY(ARRAY(
+    SELECT d.dispute_id FROM dispute_exception d WHERE d.exception_id = :exception_id
+    UNION
+    SELECT x.dispute_id FROM exception x WHERE x.exception_id = :exception_id AND x.dispute_id > 0
+)) ORDER BY dispute_id DESC LIMIT {DISPUTES_MAX}
+""")
 _ANSWER = statement(f"""
 UPDATE dispute SET status = {literal(DISPUTE.target(DisputeEvent.ANSWERED))}, answer = :answer,
     answer_sha256 = :sha256, answer_time = shoudan_now()
@@ -248,14 +281,15 @@ async def by_number(db: AsyncConnection, numbers: Sequence[int]) -> list[Row]:
     return _ROW.all(await db.execute(_BY_NUMBER, {"exception_id": list(numbers)}))
 
 
-async def page(
-    db: AsyncConnection, source: str, before: int, most: int, *, undecided: bool
-) -> list[Row]:
+async def page(db: AsyncConnection, wanted: Wanted, before: int, most: int) -> list[Row]:
     """Exceptions below a number, newest first."""
-    binds = {"source": source, "before": before, "most": most}
-    if undecided:
+    binds = {"source": wanted.source, "before": before, "most": most}
+    if wanted.dispute_id:
+        more = {"dispute_id": wanted.dispute_id, "undecided": wanted.undecided}
+        return _ROW.all(await db.execute(_OF_DISPUTE, binds | more))
+    if wanted.undecided:
         return _ROW.all(await db.execute(_UNDECIDED, binds))
-    return _ROW.all(await db.execute(_PAGE_OF if source else _PAGE, binds))
+    return _ROW.all(await db.execute(_PAGE_OF if wanted.source else _PAGE, binds))
 
 
 async def sides(db: AsyncConnection, numbers: Sequence[int]) -> dict[int, Side]:
@@ -339,6 +373,9 @@ async def open_dispute(db: AsyncConnection, one: Dispute, numbers: Sequence[int]
         "status": EXCEPTION.target(ExceptionEvent.DISPUTED),
     }
     await db.execute(_DISPUTE_OF, binds)
+    await db.execute(
+        _DISPUTED, {"dispute_id": one.dispute_id, "exception_id": binds["exception_id"]}
+    )
     return stored
 
 
@@ -351,6 +388,11 @@ async def answer(db: AsyncConnection, dispute_id: int, words: str, sha256: bytes
 async def get_dispute(db: AsyncConnection, dispute_id: int) -> Dispute | None:
     """One dispute."""
     return _DISPUTE.one(await db.execute(_GET_DISPUTE, {"dispute_id": dispute_id}))
+
+
+async def disputes_of(db: AsyncConnection, exception_id: int) -> list[Dispute]:
+    """The disputes that an exception is or was part of, newest first."""
+    return _DISPUTE.all(await db.execute(_DISPUTES_OF, {"exception_id": exception_id}))
 
 
 async def in_dispute(db: AsyncConnection, one: Dispute) -> list[int]:

@@ -49,7 +49,7 @@ add_proposal(METADATA)
 add_alone_call(METADATA)
 # Granted SELECT and INSERT only: a fact does not change.
 _FACTS: Final = ("account_fact", "movement", "trade", "trade_money", "pay_trade")
-APPEND_ONLY: Final = (*_FACTS, "bill_day", "period_reopening")
+APPEND_ONLY: Final = (*_FACTS, "bill_day", "dispute_exception", "period_reopening")
 
 OPEN: Final = literals(sorted(DAY.states - DAY.final))
 TRADES_OPEN: Final = literals(sorted(TRADE_DAY.states - TRADE_DAY.final))
@@ -437,6 +437,11 @@ EXCEPTION_TABLE: Final = Table(
     ),
     Index("exception_undecided", "exception_id", postgresql_where=text(UNDECIDED)),
     Index("exception_of_source", "source", "exception_id"),
+    Index(
+        "exception_of_dispute",
+        *("dispute_id", "exception_id"),
+        postgresql_where=text("dispute_id > 0"),
+    ),
     comment="差错: differences between the books, until they are settled",
     info=rights(
         update=(

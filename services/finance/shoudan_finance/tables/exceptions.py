@@ -30,6 +30,17 @@ NOTE: Final = Table(
     postgresql_with=GROWING,
 )
 
+# Which exceptions a dispute was opened about; exception.dispute_id knows the last one alone.
+DISPUTED_TABLE: Final = Table(
+    "dispute_exception",
+    METADATA,
+    column("dispute_id", BigInteger, "争议编号", key=True),
+    column("exception_id", BigInteger, "差错编号", key=True),
+    Index("dispute_exception_of", "exception_id", "dispute_id"),
+    comment="争议差错: which exceptions are or were part of a dispute",
+    postgresql_with=GROWING,
+)
+
 DISPUTE_TABLE: Final = Table(
     "dispute",
     METADATA,

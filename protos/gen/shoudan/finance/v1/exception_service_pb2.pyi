@@ -207,7 +207,7 @@ class Exception(_message.Message):
     record_id: _builtins.int
     """The ledger's record of its posting; 0 for none."""
     dispute_id: _builtins.int
-    """The dispute it is part of; 0 for none."""
+    """The dispute it was part of last; 0 for none."""
     run_id: _builtins.int
     """The run that found it."""
     suggestion: Global___Decision.ValueType
@@ -392,6 +392,7 @@ class ListExceptionsRequest(_message.Message):
     UNDECIDED_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    DISPUTE_ID_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """Of this source; all when empty."""
     undecided: _builtins.bool
@@ -400,6 +401,8 @@ class ListExceptionsRequest(_message.Message):
     """At most 1000, 100 when 0."""
     page_token: _builtins.str
     """next_page_token of the page before."""
+    dispute_id: _builtins.int
+    """Only those that are or were part of this dispute; 0 for all."""
     def __init__(
         self,
         *,
@@ -407,10 +410,11 @@ class ListExceptionsRequest(_message.Message):
         undecided: _builtins.bool = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        dispute_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "source", b"source", "undecided", b"undecided"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispute_id", b"dispute_id", "page_size", b"page_size", "page_token", b"page_token", "source", b"source", "undecided", b"undecided"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -474,6 +478,7 @@ class GetExceptionResponse(_message.Message):
 
     EXCEPTION_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    DISPUTES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def exception(self) -> Global___Exception:
         """As it is now."""
@@ -482,15 +487,20 @@ class GetExceptionResponse(_message.Message):
     def notes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Note]:
         """Oldest first, the last 1000."""
 
+    @_builtins.property
+    def disputes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Dispute]:
+        """The disputes it is or was part of, newest first, the last 100."""
+
     def __init__(
         self,
         *,
         exception: Global___Exception | None = ...,
         notes: _abc.Iterable[Global___Note] | None = ...,
+        disputes: _abc.Iterable[Global___Dispute] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["exception", b"exception"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exception", b"exception", "notes", b"notes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disputes", b"disputes", "exception", b"exception", "notes", b"notes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -975,6 +985,160 @@ class DecideExceptionsResponse(_message.Message):
 Global___DecideExceptionsResponse: _TypeAlias = DecideExceptionsResponse  # noqa: Y015
 
 @_typing.final
+class CheckDecisionsRequest(_message.Message):
+    """CheckDecisionsRequest has decisions that are not made yet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___DecideExceptionsRequest.Item]:
+        """At most 1000, each exception once."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___DecideExceptionsRequest.Item] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckDecisionsRequest: _TypeAlias = CheckDecisionsRequest  # noqa: Y015
+
+@_typing.final
+class CheckDecisionsResponse(_message.Message):
+    """CheckDecisionsResponse says what they would come to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Booking(_message.Message):
+        """Booking is the posting that a decision would make."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ACCOUNT_FIELD_NUMBER: _builtins.int
+        TRADE_NO_FIELD_NUMBER: _builtins.int
+        AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
+        REFUNDS_FIELD_NUMBER: _builtins.int
+        account: _builtins.str
+        """The account: system, kind and number, with / between them."""
+        trade_no: _builtins.str
+        """The trade number of the posting."""
+        amount_micros: _builtins.int
+        """How much, signed; 0 when nothing is posted."""
+        refunds: _builtins.bool
+        """The order's money goes back to its channel first."""
+        def __init__(
+            self,
+            *,
+            account: _builtins.str = ...,
+            trade_no: _builtins.str = ...,
+            amount_micros: _builtins.int = ...,
+            refunds: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount_micros", b"amount_micros", "refunds", b"refunds", "trade_no", b"trade_no"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Result(_message.Message):
+        """Result is one decision."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        EXCEPTION_ID_FIELD_NUMBER: _builtins.int
+        EXCEPTION_FIELD_NUMBER: _builtins.int
+        BOOKING_FIELD_NUMBER: _builtins.int
+        REFUSAL_FIELD_NUMBER: _builtins.int
+        exception_id: _builtins.int
+        """The exception."""
+        @_builtins.property
+        def exception(self) -> Global___Exception:
+            """As it is now; absent when there is none."""
+
+        @_builtins.property
+        def booking(self) -> Global___CheckDecisionsResponse.Booking:
+            """It would be made."""
+
+        @_builtins.property
+        def refusal(self) -> _core_pb2.Refusal:
+            """It would be refused: EXCEPTION_NOT_FOUND, EXCEPTION_DECIDED, FIELD_INVALID."""
+
+        def __init__(
+            self,
+            *,
+            exception_id: _builtins.int = ...,
+            exception: Global___Exception | None = ...,
+            booking: Global___CheckDecisionsResponse.Booking | None = ...,
+            refusal: _core_pb2.Refusal | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["booking", b"booking", "exception", b"exception", "outcome", b"outcome", "refusal", b"refusal"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["booking", b"booking", "exception", b"exception", "exception_id", b"exception_id", "outcome", b"outcome", "refusal", b"refusal"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["booking", "refusal"]  # noqa: Y015
+        _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+    @_typing.final
+    class Sum(_message.Message):
+        """Sum is what comes to one account."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ACCOUNT_FIELD_NUMBER: _builtins.int
+        COUNT_FIELD_NUMBER: _builtins.int
+        AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
+        account: _builtins.str
+        """The account."""
+        count: _builtins.int
+        """How many postings."""
+        amount_micros: _builtins.int
+        """What they come to, signed."""
+        def __init__(
+            self,
+            *,
+            account: _builtins.str = ...,
+            count: _builtins.int = ...,
+            amount_micros: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount_micros", b"amount_micros", "count", b"count"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    SUMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckDecisionsResponse.Result]:
+        """In the order asked."""
+
+    @_builtins.property
+    def sums(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckDecisionsResponse.Sum]:
+        """What would be booked to each account, by its name; of what is not refused."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___CheckDecisionsResponse.Result] | None = ...,
+        sums: _abc.Iterable[Global___CheckDecisionsResponse.Sum] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results", "sums", b"sums"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckDecisionsResponse: _TypeAlias = CheckDecisionsResponse  # noqa: Y015
+
+@_typing.final
 class OpenDisputeRequest(_message.Message):
     """OpenDisputeRequest is a dispute."""
 
@@ -1191,6 +1355,52 @@ class TakeDisputeAnswerResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TakeDisputeAnswerResponse: _TypeAlias = TakeDisputeAnswerResponse  # noqa: Y015
+
+@_typing.final
+class GetDisputeRequest(_message.Message):
+    """GetDisputeRequest names a dispute."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPUTE_ID_FIELD_NUMBER: _builtins.int
+    dispute_id: _builtins.int
+    """Its number."""
+    def __init__(
+        self,
+        *,
+        dispute_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispute_id", b"dispute_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDisputeRequest: _TypeAlias = GetDisputeRequest  # noqa: Y015
+
+@_typing.final
+class GetDisputeResponse(_message.Message):
+    """GetDisputeResponse is the dispute."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPUTE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def dispute(self) -> Global___Dispute:
+        """As it is now."""
+
+    def __init__(
+        self,
+        *,
+        dispute: Global___Dispute | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dispute", b"dispute"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispute", b"dispute"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDisputeResponse: _TypeAlias = GetDisputeResponse  # noqa: Y015
 
 @_typing.final
 class ListDisputesRequest(_message.Message):

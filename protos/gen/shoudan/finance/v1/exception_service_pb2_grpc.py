@@ -81,6 +81,11 @@ class ExceptionServiceStub:
                 request_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.AskAboutExceptionsRequest.SerializeToString,
                 response_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.AskAboutExceptionsResponse.FromString,
                 _registered_method=True)
+        self.CheckDecisions = channel.unary_unary(
+                '/shoudan.finance.v1.ExceptionService/CheckDecisions',
+                request_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.CheckDecisionsRequest.SerializeToString,
+                response_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.CheckDecisionsResponse.FromString,
+                _registered_method=True)
         self.DecideExceptions = channel.unary_unary(
                 '/shoudan.finance.v1.ExceptionService/DecideExceptions',
                 request_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.DecideExceptionsRequest.SerializeToString,
@@ -100,6 +105,11 @@ class ExceptionServiceStub:
                 '/shoudan.finance.v1.ExceptionService/TakeDisputeAnswer',
                 request_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.TakeDisputeAnswerRequest.SerializeToString,
                 response_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.TakeDisputeAnswerResponse.FromString,
+                _registered_method=True)
+        self.GetDispute = channel.unary_unary(
+                '/shoudan.finance.v1.ExceptionService/GetDispute',
+                request_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetDisputeRequest.SerializeToString,
+                response_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetDisputeResponse.FromString,
                 _registered_method=True)
         self.ListDisputes = channel.unary_unary(
                 '/shoudan.finance.v1.ExceptionService/ListDisputes',
@@ -180,9 +190,18 @@ class ExceptionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckDecisions(self, request, context):
+        """CheckDecisions says what decisions would come to, one by one and in sum, by the rules of DecideExceptions; it decides nothing. What cannot be decided so has
+        its refusal, and is in no sum. Errors: FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DecideExceptions(self, request, context):
         """DecideExceptions decides about exceptions, all of them or none: the ledger's postings are made behind the answer, each once, under the trade number EX and
-        the number of the exception. Errors: EXCEPTION_NOT_FOUND, EXCEPTION_DECIDED, FIELD_INVALID.
+        the number of the exception. A repeat by the same person while they stand as it says is answered as the first time. Errors: EXCEPTION_NOT_FOUND,
+        EXCEPTION_DECIDED, FIELD_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -206,6 +225,13 @@ class ExceptionServiceServicer:
     def TakeDisputeAnswer(self, request, context):
         """TakeDisputeAnswer takes a supplier's answer to a dispute with it, by a call that it signed with a secret of its channel, which delivery verifies; a repeat gives
         the first answer. Errors: DISPUTE_NOT_FOUND, another's among them, FIELD_INVALID, delivery's NOTIFY_UNVERIFIED and TOO_MANY_ATTEMPTS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDispute(self, request, context):
+        """GetDispute gives one dispute; ListExceptions gives its exceptions. Errors: DISPUTE_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -266,6 +292,11 @@ def add_ExceptionServiceServicer_to_server(servicer, server):
                     request_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.AskAboutExceptionsRequest.FromString,
                     response_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.AskAboutExceptionsResponse.SerializeToString,
             ),
+            'CheckDecisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckDecisions,
+                    request_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.CheckDecisionsRequest.FromString,
+                    response_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.CheckDecisionsResponse.SerializeToString,
+            ),
             'DecideExceptions': grpc.unary_unary_rpc_method_handler(
                     servicer.DecideExceptions,
                     request_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.DecideExceptionsRequest.FromString,
@@ -285,6 +316,11 @@ def add_ExceptionServiceServicer_to_server(servicer, server):
                     servicer.TakeDisputeAnswer,
                     request_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.TakeDisputeAnswerRequest.FromString,
                     response_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.TakeDisputeAnswerResponse.SerializeToString,
+            ),
+            'GetDispute': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDispute,
+                    request_deserializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetDisputeRequest.FromString,
+                    response_serializer=shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetDisputeResponse.SerializeToString,
             ),
             'ListDisputes': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDisputes,
@@ -548,6 +584,33 @@ class ExceptionService:
             _registered_method=True)
 
     @staticmethod
+    def CheckDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.finance.v1.ExceptionService/CheckDecisions',
+            shoudan_dot_finance_dot_v1_dot_exception__service__pb2.CheckDecisionsRequest.SerializeToString,
+            shoudan_dot_finance_dot_v1_dot_exception__service__pb2.CheckDecisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def DecideExceptions(request,
             target,
             options=(),
@@ -645,6 +708,33 @@ class ExceptionService:
             '/shoudan.finance.v1.ExceptionService/TakeDisputeAnswer',
             shoudan_dot_finance_dot_v1_dot_exception__service__pb2.TakeDisputeAnswerRequest.SerializeToString,
             shoudan_dot_finance_dot_v1_dot_exception__service__pb2.TakeDisputeAnswerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDispute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.finance.v1.ExceptionService/GetDispute',
+            shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetDisputeRequest.SerializeToString,
+            shoudan_dot_finance_dot_v1_dot_exception__service__pb2.GetDisputeResponse.FromString,
             options,
             channel_credentials,
             insecure,

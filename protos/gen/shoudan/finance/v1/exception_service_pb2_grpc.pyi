@@ -44,9 +44,14 @@ class ExceptionServiceStub:
     """AskAboutExceptions asks the supplier about exceptions: the question is noted, and where one is about a delivery of ours that its supplier can be asked
     about, it is asked how it ended, once, and its answer is noted as evidence. Errors: EXCEPTION_NOT_FOUND, EXCEPTION_DECIDED.
     """
+    CheckDecisions: _aio.UnaryUnaryMultiCallable[_exception_service_pb2.CheckDecisionsRequest, _exception_service_pb2.CheckDecisionsResponse]
+    """CheckDecisions says what decisions would come to, one by one and in sum, by the rules of DecideExceptions; it decides nothing. What cannot be decided so has
+    its refusal, and is in no sum. Errors: FIELD_INVALID.
+    """
     DecideExceptions: _aio.UnaryUnaryMultiCallable[_exception_service_pb2.DecideExceptionsRequest, _exception_service_pb2.DecideExceptionsResponse]
     """DecideExceptions decides about exceptions, all of them or none: the ledger's postings are made behind the answer, each once, under the trade number EX and
-    the number of the exception. Errors: EXCEPTION_NOT_FOUND, EXCEPTION_DECIDED, FIELD_INVALID.
+    the number of the exception. A repeat by the same person while they stand as it says is answered as the first time. Errors: EXCEPTION_NOT_FOUND,
+    EXCEPTION_DECIDED, FIELD_INVALID.
     """
     OpenDispute: _aio.UnaryUnaryMultiCallable[_exception_service_pb2.OpenDisputeRequest, _exception_service_pb2.OpenDisputeResponse]
     """OpenDispute puts exceptions of one source into a dispute with it: a letter and until when it is to be answered. Errors: EXCEPTION_NOT_FOUND,
@@ -58,6 +63,8 @@ class ExceptionServiceStub:
     """TakeDisputeAnswer takes a supplier's answer to a dispute with it, by a call that it signed with a secret of its channel, which delivery verifies; a repeat gives
     the first answer. Errors: DISPUTE_NOT_FOUND, another's among them, FIELD_INVALID, delivery's NOTIFY_UNVERIFIED and TOO_MANY_ATTEMPTS.
     """
+    GetDispute: _aio.UnaryUnaryMultiCallable[_exception_service_pb2.GetDisputeRequest, _exception_service_pb2.GetDisputeResponse]
+    """GetDispute gives one dispute; ListExceptions gives its exceptions. Errors: DISPUTE_NOT_FOUND."""
     ListDisputes: _aio.UnaryUnaryMultiCallable[_exception_service_pb2.ListDisputesRequest, _exception_service_pb2.ListDisputesResponse]
     """ListDisputes pages through disputes, newest first."""
 
@@ -147,13 +154,24 @@ class ExceptionServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def CheckDecisions(
+        self,
+        request: _exception_service_pb2.CheckDecisionsRequest,
+        context: _aio.ServicerContext[_exception_service_pb2.CheckDecisionsRequest, _abc.Awaitable[_exception_service_pb2.CheckDecisionsResponse]],
+    ) -> _abc.Awaitable[_exception_service_pb2.CheckDecisionsResponse]:
+        """CheckDecisions says what decisions would come to, one by one and in sum, by the rules of DecideExceptions; it decides nothing. What cannot be decided so has
+        its refusal, and is in no sum. Errors: FIELD_INVALID.
+        """
+
+    @_abc_1.abstractmethod
     def DecideExceptions(
         self,
         request: _exception_service_pb2.DecideExceptionsRequest,
         context: _aio.ServicerContext[_exception_service_pb2.DecideExceptionsRequest, _abc.Awaitable[_exception_service_pb2.DecideExceptionsResponse]],
     ) -> _abc.Awaitable[_exception_service_pb2.DecideExceptionsResponse]:
         """DecideExceptions decides about exceptions, all of them or none: the ledger's postings are made behind the answer, each once, under the trade number EX and
-        the number of the exception. Errors: EXCEPTION_NOT_FOUND, EXCEPTION_DECIDED, FIELD_INVALID.
+        the number of the exception. A repeat by the same person while they stand as it says is answered as the first time. Errors: EXCEPTION_NOT_FOUND,
+        EXCEPTION_DECIDED, FIELD_INVALID.
         """
 
     @_abc_1.abstractmethod
@@ -183,6 +201,14 @@ class ExceptionServiceServicer(metaclass=_abc_1.ABCMeta):
         """TakeDisputeAnswer takes a supplier's answer to a dispute with it, by a call that it signed with a secret of its channel, which delivery verifies; a repeat gives
         the first answer. Errors: DISPUTE_NOT_FOUND, another's among them, FIELD_INVALID, delivery's NOTIFY_UNVERIFIED and TOO_MANY_ATTEMPTS.
         """
+
+    @_abc_1.abstractmethod
+    def GetDispute(
+        self,
+        request: _exception_service_pb2.GetDisputeRequest,
+        context: _aio.ServicerContext[_exception_service_pb2.GetDisputeRequest, _abc.Awaitable[_exception_service_pb2.GetDisputeResponse]],
+    ) -> _abc.Awaitable[_exception_service_pb2.GetDisputeResponse]:
+        """GetDispute gives one dispute; ListExceptions gives its exceptions. Errors: DISPUTE_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListDisputes(
