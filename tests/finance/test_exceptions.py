@@ -460,7 +460,7 @@ async def test_what_decisions_come_to_is_said_one_by_one_and_in_sum(desk: Desk) 
 
 async def test_a_cost_is_a_supplier_s_and_no_payment_component_s(desk: Desk) -> None:
     stranger = f",S9,,,,12.00,{DAY} 12:00:00,支付,成功"
-    data = "\n".join([HEAD_OF_STATEMENTS, stranger, "合计,1,12.00", ""]).encode()
+    data = f"{HEAD_OF_STATEMENTS}\n{stranger}\n合计,1,12.00\n".encode()
     await desk.books.imported(desk.source, data)
     await desk.books.quiet(desk.source)
     (one,) = await desk.listed()
