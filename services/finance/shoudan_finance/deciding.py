@@ -116,7 +116,7 @@ async def decide_in(
 
 
 async def _unfit(context: Context, decided: Sequence[Decided]) -> dict[int, FieldInvalid]:
-    """Which exceptions cannot be decided so, whoever decides: a cost is a supplier's, and a refund needs a
+    """Which exceptions no person can decide so: a cost is a supplier's, and a refund needs a
     delivery of ours that succeeded, which names the order and how many units."""
     found: dict[int, FieldInvalid] = {}
     costs = [one.exception_id for one in decided if one.decision is Decision.ADJUST_COST]
