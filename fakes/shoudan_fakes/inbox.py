@@ -129,9 +129,11 @@ class Inboxes:
     def _show(self, channel: str, inbox: Inbox, http: web.BaseRequest) -> web.StreamResponse:
         wants_json = "application/json" in http.headers.get("Accept", "")
         if wants_json or http.query.get("format") == "json":
+            last = http.query.get("last", "")
+            kept = int(last) if last.isascii() and last.isdecimal() and len(last) < 4 else KEPT_MAX
             letters = [
                 {**msgspec.structs.asdict(one), "signature_mistake": inbox.mistake(one)}
-                for one in inbox.letters
+                for one in [*inbox.letters][len(inbox.letters) - min(kept, len(inbox.letters)) :]
             ]
             body = self._encode({"received": inbox.received, "letters": letters})
             return web.Response(body=body, content_type="application/json")

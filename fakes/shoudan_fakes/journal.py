@@ -32,6 +32,7 @@ class Entry(msgspec.Struct, gc=False):
     attempts: int = 0
     fulfilled: int = 0
     failed: int = 0
+    order_id: str = ""
 
 
 class Journal:
@@ -74,7 +75,8 @@ class Journal:
     def _learn(self, line: Line) -> None:
         entry = self.entries.get(line.order_no)
         if entry is None:
-            entry = self.entries[line.order_no] = Entry(line.channel_no, line.amount, line.tail)
+            entry = Entry(line.channel_no, line.amount, line.tail, order_id=line.order_id)
+            self.entries[line.order_no] = entry
             if line.order_id:
                 self.deliveries_of[line.order_id] = self.deliveries_of.get(line.order_id, 0) + 1
         if line.attempt > entry.attempts:

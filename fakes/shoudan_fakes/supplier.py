@@ -14,6 +14,7 @@ import msgspec
 from aiohttp import web
 
 from shoudan_fakes import cards
+from shoudan_fakes.choices import Choice, Choices, Knobs
 from shoudan_fakes.journal import Entry, Journal, Line
 from shoudan_fakes.scripts import (
     CODE_FAILED,
@@ -36,22 +37,8 @@ GOODS_MAX = 10_000
 NOTIFY_TRIES_MAX = 3
 NOTIFY_TIMEOUT_S = 5.0
 
+ENDS = {Fate.FULFILLED: "fulfilled", Fate.FAILED: "failed"}
 JSON = {"Content-Type": "application/json; charset=utf-8"}
-
-
-class Knobs(msgspec.Struct, forbid_unknown_fields=True):
-    """What may be turned while it runs; durations in seconds. One set per channel, "*" for the others."""
-
-    latency_s: float = 0.0
-    slow_s: float = 30.0
-    late_s: float = 15.0
-    notify_after_s: float = 0.2
-    # Plays this script whatever the account says; empty for none.
-    script: str = ""
-    # False: a repeated number is fulfilled again, as at a supplier that promises nothing.
-    idempotent: bool = True
-    # Never fulfils without having been asked; answers HTTP 503 to everything.
-    down: bool = False
 
 
 class Goods(msgspec.Struct):
@@ -78,6 +65,7 @@ class Supplier:
         self.journal = journal
         self.secret = secret
         self.knobs: dict[str, Knobs] = {"*": Knobs()}
+        self.choices = Choices(self.knobs)
         self.goods: dict[str, Goods] = {}
         self._requests = msgspec.json.Decoder(Request).decode
         self._queries = msgspec.json.Decoder(Query).decode
@@ -98,6 +86,7 @@ class Supplier:
             "/supplier/query": self.query,
             "/supplier/journal": self.show_journal,
             "/supplier/knobs": self.turn,
+            "/supplier/choices": self.choose,
             "/supplier/prices": self.prices,
         }
 
@@ -135,7 +124,8 @@ class Supplier:
 
     async def _deliver(self, http: web.BaseRequest, asked: Request) -> web.StreamResponse:
         knobs = self._knobs(asked.channel_no)
-        script = SCRIPTS.get(knobs.script) or script_of(asked.account, asked.service_class)
+        script = self.choices.of(asked.order_id, asked.account) or SCRIPTS.get(knobs.script)
+        script = script or script_of(asked.account, asked.service_class)
         if knobs.down or len(self.journal.entries) >= ORDERS_MAX:
             return web.Response(status=503, text="the sandbox supplier is down or full")
         if asked.service_class == cards.CLASS:
@@ -239,7 +229,23 @@ class Supplier:
         knobs = self._knobs(asked.channel_no)
         if knobs.down:
             return web.Response(status=503, text="the sandbox supplier is down")
+        await self._end_as_chosen(asked.order_no)
         return web.Response(body=self._encode(self._truth(asked.order_no)), headers=JSON)
+
+    async def _end_as_chosen(self, order_no: str) -> None:
+        """What hangs ends as a person has chosen for its order since."""
+        entry = self.journal.entries.get(order_no)
+        if entry is None or entry.fulfilled or entry.failed or not entry.order_id:
+            return
+        script = self.choices.of(entry.order_id, "")
+        effect = ENDS.get(script.fate) if script and not script.late else None
+        if script is None or effect is None:
+            return
+        line = Line(
+            time.time(), order_no, entry.channel_no, 0, entry.order_id, entry.amount, script.tail,
+            entry.attempts, effect,
+        )  # fmt: skip
+        await self.journal.write(line)
 
     async def show_journal(self, http: web.BaseRequest) -> web.StreamResponse:
         """The journal in numbers; `?order_no=` shows one number."""
@@ -276,6 +282,17 @@ class Supplier:
             except (msgspec.DecodeError, msgspec.ValidationError) as error:
                 return web.Response(status=400, text=str(error))
         return web.Response(body=self._encode(self.knobs), headers=JSON)
+
+    async def choose(self, http: web.BaseRequest) -> web.StreamResponse:
+        """GET shows scripts and what was chosen; POST {"kind": "order", "key": …, "script": …} chooses."""
+        if http.method == "POST":
+            try:
+                choice = msgspec.json.decode(await http.read(), type=Choice)
+            except (msgspec.DecodeError, msgspec.ValidationError) as error:
+                return web.Response(status=400, text=str(error))
+            if mistake := self.choices.choose(choice):
+                return web.Response(status=400, text=mistake)
+        return web.Response(body=self._encode(self.choices.shown()), headers=JSON)
 
     # ------------------------------------------------------------ prices
     async def prices(self, http: web.BaseRequest) -> web.Response:

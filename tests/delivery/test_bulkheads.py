@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
-from shoudan_fakes.supplier import Knobs
+from shoudan_fakes.choices import Knobs
 from tests.delivery.conftest import House, house
 from tests.poll import eventually
 

@@ -15,7 +15,7 @@ from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
 from shoudan_delivery.app import SERVICE
 from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.senders.sender import Sender
-from shoudan_fakes.supplier import Knobs
+from shoudan_fakes.choices import Knobs
 from shoudan_kit.embedded import Nats
 from shoudan_kit.events.share_exchange import ShareExchange
 from shoudan_kit.rpc.client import connect

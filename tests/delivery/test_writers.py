@@ -9,7 +9,7 @@ from dataclasses import replace
 from shoudan_delivery.states import Source, Status
 from shoudan_delivery.store import deliveries as store
 from shoudan_delivery.store.rows import Outcome, Verdict
-from shoudan_fakes.supplier import Knobs
+from shoudan_fakes.choices import Knobs
 from tests.delivery.conftest import House
 from tests.poll import eventually
 
