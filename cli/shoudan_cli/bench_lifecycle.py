@@ -26,13 +26,13 @@ from shoudan_cli.bench_parts import cpu_s, pgbench, pgbench_tps, preallocate_wal
 from shoudan_cli.clients import Clients, Failed
 from shoudan_cli.cpu import Usage, usage
 from shoudan_cli.footprint import Footprint, PerOrder, between, look, memory_mib
-from shoudan_cli.replicas import Look
-from shoudan_cli.replicas import look as look_at
 from shoudan_cli.system import System
 from shoudan_cli.wiring import GATEWAY, LOOPBACK, SANDBOX, SERVICES, replica
 from shoudan_kit.db.shard_map import schema_of
 from shoudan_kit.ids import first_of
 from shoudan_kit.process.child import Child, tail
+from shoudan_kit.process.replicas import Look
+from shoudan_kit.process.replicas import look as look_at
 
 WARM_S: Final = 3.0
 END_S_MAX: Final = 60.0

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
 import typer
 from rich.table import Table
 
-from shoudan.core.v1 import operations_service_pb2 as core
 from shoudan.core.v1 import operations_service_pb2_grpc as core_grpc
 from shoudan_cli.clients import (
     SERVICES,
@@ -23,20 +21,12 @@ from shoudan_cli.clients import (
     settings,
 )
 from shoudan_kit.clock import beijing
-from shoudan_kit.process.polling import until
+from shoudan_kit.clock_steps import UNITS_S, Behind, Clocks, ahead_s, moments, span
 
 app = typer.Typer(no_args_is_help=True)
 
 TURNED: Final = tuple(name for name in SERVICES if name != "identity")  # tokens are of real time
-UNITS_S: Final = {"w": 7 * 86_400, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
-LONG_S: Final = 3_600
-TAIL_S: Final = 1_800  # longer than anything looks for what another service has done
-TAIL_STEP_S: Final = 360
-FOLLOW_S_MAX: Final = 60.0
-LOOK_S: Final = 0.1
-SETTLE_S_MAX: Final = 20.0  # for what is due at a step
 STEPS_MAX: Final = 1_000
-TASKS_SHOWN: Final = 1_000
 _SPAN: Final = re.compile(r"(?:[0-9]{1,6}[wdhms])+")
 
 
@@ -46,15 +36,6 @@ def seconds_of(text: str) -> int:
         raise typer.BadParameter(f"{text!r}: such as 90s, 15m, 6h, 1d, 1w or 1d12h")
     parts = re.findall(r"([0-9]+)([wdhms])", text)
     return sum(int(number) * UNITS_S[unit] for number, unit in parts)
-
-
-def span(seconds: int) -> str:
-    """`1d 2h`, for people."""
-    words: list[str] = []
-    for unit in "dhms":
-        count, seconds = divmod(seconds, UNITS_S[unit])
-        words += [f"{count}{unit}"] if count else []
-    return " ".join(words) or "0s"
 
 
 @app.command()
@@ -81,34 +62,19 @@ def advance(
     run(lambda: _advance(by_s, step_s))
 
 
-def moments(from_s: int, by_s: int, step_s: int) -> list[int]:
-    """How far ahead the clock is after each step; `step_s` 0: one jump, the last half hour in small steps."""
-    end_s = from_s + by_s
-    if step_s:
-        return [*range(from_s + step_s, end_s, step_s), *([end_s] if by_s else [])]
-    if by_s < LONG_S:
-        return [end_s] if by_s else []
-    return list(range(end_s - TAIL_S, end_s + 1, TAIL_STEP_S))
-
-
-async def shifts(clients: Clients) -> Mapping[str, list[core.Clock]]:
-    """The clocks of the services that have one. Raises Failed."""
-    request = core.GetClockRequest()
+def clocks_of(clients: Clients) -> Clocks:
+    """The clocks that go together, called as this operator."""
     stub: Callable[[Any], Any] = core_grpc.OperationsServiceStub
-    found = await asyncio.gather(
-        *(clients.call(name, stub, "GetClock", request) for name in TURNED)
-    )
-    return {name: list(one.clocks) for name, one in zip(TURNED, found, strict=True)}
 
+    async def call(service: str, method: str, request: Any) -> Any:
+        return await clients.call(service, stub, method, request)
 
-def ahead_s(clocks: Mapping[str, list[core.Clock]]) -> set[int]:
-    """How far the clocks are ahead; more than one when an advance was interrupted."""
-    return {one.shift_s for ones in clocks.values() for one in ones}
+    return Clocks(TURNED, call)
 
 
 async def _show() -> None:
     async with open_clients(settings()) as clients:
-        clocks = await shifts(clients)
+        clocks = await clocks_of(clients).look()
     if not all(one.turnable for ones in clocks.values() for one in ones):
         _say("the clock is the machine's: it is advanced in test systems alone")
         return
@@ -125,7 +91,7 @@ async def _show() -> None:
 
 async def _advance(by_s: int, step_s: int) -> None:
     async with open_clients(settings()) as clients:
-        there = ahead_s(await shifts(clients))
+        there = ahead_s(await clocks_of(clients).look())
         reached = max(there, default=0)
         if len(there) > 1:
             await to(clients, reached)
@@ -137,49 +103,15 @@ async def _advance(by_s: int, step_s: int) -> None:
             await to(clients, shift_s)
             its = beijing(datetime.now(UTC) + timedelta(seconds=shift_s))
             _say(f"  {its}  ({span(shift_s)} ahead)")
-            await _settled(clients, shift_s)
+            await clocks_of(clients).settled(shift_s)
 
 
 async def to(clients: Clients, shift_s: int) -> None:
     """All services at once, and until each of their processes has followed. Raises Failed."""
-    request = core.AdvanceClockRequest(shift_s=shift_s)
-    stub: Callable[[Any], Any] = core_grpc.OperationsServiceStub
-    await asyncio.gather(*(clients.call(name, stub, "AdvanceClock", request) for name in TURNED))
-
-    async def followed() -> bool:
-        behind[:] = [
-            name
-            for name, ones in (await shifts(clients)).items()
-            if any(one.sessions_behind for one in ones)
-        ]
-        return not behind
-
-    behind: list[str] = []
-    if not await until(followed, FOLLOW_S_MAX, every_s=LOOK_S):
-        raise Failed(f"processes of {', '.join(behind)} do not follow; see `shoudan clock show`")
-
-
-async def _settled(clients: Clients, shift_s: int) -> None:
-    """Until nothing is due, SETTLE_S_MAX at most: what waits for an outside party may stay so."""
-
-    async def nothing_due() -> bool:
-        return not await _due(clients, shift_s)
-
-    await until(nothing_due, SETTLE_S_MAX, every_s=LOOK_S)
-
-
-async def _due(clients: Clients, shift_s: int) -> bool:
-    now = datetime.now(UTC) + timedelta(seconds=shift_s)
-    statuses = [core.TASK_STATUS_WAITING]
-    request = core.ListTasksRequest(statuses=statuses, page_size=TASKS_SHOWN)
-    for name in TURNED:
-        answer = await clients.call(name, core_grpc.OperationsServiceStub, "ListTasks", request)
-        for task in answer.tasks:
-            if task.HasField("next_execute_time"):
-                due = task.next_execute_time.ToDatetime(UTC)
-                if due <= now:
-                    return True
-    return False
+    try:
+        await clocks_of(clients).to(shift_s)
+    except Behind as behind:
+        raise Failed(f"processes of {behind} do not follow; see `shoudan clock show`") from None
 
 
 def _say(line: str) -> None:

@@ -22,8 +22,8 @@ from rich.table import Table
 
 from shoudan_cli.clients import Failed, answered, console, resolved, run
 from shoudan_cli.observability.alerts import ALERTS
-from shoudan_cli.replicas import Look, addresses, get, look
 from shoudan_cli.systems import described
+from shoudan_kit.process.replicas import Look, addresses, get, look
 
 LOG_BYTES_MAX: Final = 1 << 18  # the end of each log
 GIB: Final = 1 << 30

@@ -21,9 +21,9 @@ from shoudan_cli.clients import (
     resolved,
     run,
 )
-from shoudan_cli.clock import span
-from shoudan_cli.replicas import OK, get, look
 from shoudan_cli.systems import described
+from shoudan_kit.clock_steps import span
+from shoudan_kit.process.replicas import OK, get, look
 
 PROBE_S: Final = 3.0
 SHIFT: Final = "shoudan_clock_shift_seconds"

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shoudan_cli.clients import console, resolved, run
-from shoudan_cli.replicas import Look, calls_per_s, look, quantile
+from shoudan_kit.process.replicas import Look, calls_per_s, look, quantile
 
 EVERY_S: Final = 2.0
 BREAKER: Final = {0.0: "closed", 1.0: "open", 2.0: "trying"}

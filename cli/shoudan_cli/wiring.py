@@ -136,9 +136,8 @@ def environment(
         "SHOUDAN_CONSOLE_LISTEN_PORT": str(ports[CONSOLE]),
         "SHOUDAN_CONSOLE_OPS_PORT": str(ports["console ops"]),
         "SHOUDAN_RPC_CONNECTION_AGE_S": "300",  # no replica joins here that would have to be found
-        "SHOUDAN_CLI_OPS_URLS": json.dumps(
-            {name: url(f"{name} ops") for name in (*STORES, GATEWAY)}
-        ),
+        "SHOUDAN_CLI_OPS_URLS": _ops_urls(ports, replicas),
+        "SHOUDAN_CONSOLE_OPS_URLS": _ops_urls(ports, replicas),
     }
     for name in STORES:
         big = name.upper()
@@ -187,6 +186,18 @@ def _as_read(name: str, settings: Collection[str], variable: str) -> str:
     if shared not in settings or (plain.startswith(others) and "_url" in shared):
         return ""
     return variable
+
+
+def _ops_urls(ports: Ports, replicas: int) -> str:
+    """The ops ports of every process, by service, as JSON; there is one console."""
+    url = _url_of(ports)
+    counts = {name: 1 if name == CONSOLE else replicas for name in (*STORES, GATEWAY)}
+    return json.dumps(
+        {
+            name: ",".join(url(f"{replica(name, one)} ops") for one in range(1, count + 1))
+            for name, count in counts.items()
+        }
+    )
 
 
 def _url_of(ports: Ports) -> Callable[[str], str]:

@@ -15,10 +15,10 @@ from shoudan_cli.bench import differences
 from shoudan_cli.bench_layout import Layout
 from shoudan_cli.bench_lifecycle import _batch_sizes
 from shoudan_cli.load import Load
-from shoudan_cli.replicas import Look
 from shoudan_cli.wiring import LOOPBACK, choose_ports, replica, target
 from shoudan_configuration.document import load
 from shoudan_kit.db.shard_map import read
+from shoudan_kit.process.replicas import Look
 from tests.poll import eventually
 
 URLS = ("postgresql://a@h/d", "postgresql://b@h/d")

@@ -6,7 +6,8 @@ import pytest
 import typer
 
 from shoudan.core.v1 import operations_service_pb2 as core
-from shoudan_cli.clock import TURNED, ahead_s, moments, seconds_of, span
+from shoudan_cli.clock import TURNED, seconds_of
+from shoudan_kit.clock_steps import ahead_s, moments, span
 
 
 @pytest.mark.parametrize(

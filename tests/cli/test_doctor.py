@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shoudan_cli import doctor
-from shoudan_cli.replicas import Look, samples
+from shoudan_kit.process.replicas import Look, samples
 
 NOW = 1_796_000_000
 

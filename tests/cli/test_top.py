@@ -11,8 +11,9 @@ from aiohttp import web
 from rich.console import Console
 from typer.testing import CliRunner
 
-from shoudan_cli import replicas, top
+from shoudan_cli import top
 from shoudan_cli.main import collected
+from shoudan_kit.process import replicas
 from shoudan_kit.process.ports import free_port
 
 METRICS = """

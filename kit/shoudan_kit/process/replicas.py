@@ -133,6 +133,12 @@ def get(url: str) -> tuple[int, str]:
         return 0, type(getattr(error, "reason", error)).__name__
 
 
+def wanted(text: str, names: Sequence[str]) -> str:
+    """The lines of an exposition about these metrics alone: reading a line costs far more than passing it."""
+    prefixes = tuple(names)
+    return "\n".join(one for one in text.splitlines() if one.startswith(prefixes)) + "\n"
+
+
 def calls_per_s(now: Look, before: Look | None) -> float | None:
     """Calls answered a second since the look before; None without one."""
     if before is None or not now.samples or not before.samples or now.at <= before.at:
