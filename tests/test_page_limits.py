@@ -20,6 +20,8 @@ HUGE = 2**31 - 1
 # Lists without a page, and what bounds them.
 UNPAGED = {
     "ListEndpoints": "of one channel, cut at LISTED_MAX of the catalogue in memory",
+    "GetSandbox": "cut at LISTED_MAX of what the sandbox plays",
+    "ListSandboxLetters": "the last LETTERS_MAX of an inbox",
     "GetExceptionSheet": "at most SHEET_MAX, in a workbook",
     "GetEvidence": "the life of one order, and at most NOTES_MAX notes",
     "ListTargets": "at most TARGETS_MAX, of a file",

@@ -81,6 +81,13 @@ _HISTORY = statement("""
 SELECT event_id, subject, key, tag, text, body, create_time, trace FROM event
 WHERE key = ANY(CAST(:keys AS text[])) ORDER BY event_id + 0 LIMIT :most
 """)
+# Events are walked down their numbers: whatever is filtered, a page reads a bounded part.
+_EVENTS_EDGE = pages.edge("event", "event_id")
+_EVENTS = statement("""
+SELECT event_id, subject, key, tag, text, create_time, trace FROM event
+WHERE event_id < :before AND event_id >= :reached AND (:prefix = '' OR starts_with(subject, :prefix))
+ORDER BY event_id DESC LIMIT :most
+""")
 # The relay publishes what is not marked; consumers drop repeats by event_id. One page of the outbox by its
 # numbers, which grow with time.
 _REPLAY = statement("""
@@ -207,6 +214,19 @@ class Operations(operations_service_pb2_grpc.OperationsServiceServicer):
                 events.sort(key=lambda e: (e.time.seconds, e.time.nanos, e.event_id))
         return pb.GetHistoryResponse(events=events[:most])
 
+    async def ListEvents(
+        self, request: pb.ListEventsRequest, context: RpcContext
+    ) -> pb.ListEventsResponse:
+        """One page of events, newest first; it may be short, or empty, and have a token."""
+        most = min(max(request.page_size, 0) or PAGE_DEFAULT, PAGE_MAX)
+        before = await _after(request.page_token, context) or pages.ID_MAX
+        async with self._database.connect() as db:
+            reached = await pages.walk_end(db, _EVENTS_EDGE, before, 0)
+            walk = {"before": before, "reached": reached, "most": most}
+            rows = (await db.execute(_EVENTS, {**walk, "prefix": request.subject_prefix})).all()
+        token = pages.next_token([row.event_id for row in rows], most, reached, 0)
+        return pb.ListEventsResponse(events=[event_of(row) for row in rows], next_page_token=token)
+
     async def ReplayEvents(
         self, request: pb.ReplayEventsRequest, context: RpcContext
     ) -> pb.ReplayEventsResponse:
@@ -274,7 +294,7 @@ def event_of(row: Any) -> core_pb2.Event:
         key=row.key,
         tag=row.tag,
         text=row.text,
-        body=row.body,
+        body=getattr(row, "body", b""),
         trace=row.trace or "",
     )
     event.time.FromDatetime(row.create_time)

@@ -21,6 +21,7 @@ from shoudan.order.v1.goods_service_pb2_grpc import add_GoodsServiceServicer_to_
 from shoudan.order.v1.request_log_service_pb2_grpc import (
     add_RequestLogServiceServicer_to_server,
 )
+from shoudan.order.v1.sandbox_service_pb2_grpc import add_SandboxServiceServicer_to_server
 from shoudan_kit import metrics
 from shoudan_kit.credentials.book import Credentials
 from shoudan_kit.db.schema import Schema
@@ -31,7 +32,7 @@ from shoudan_kit.secrets.personal import NAME as PERSONAL
 from shoudan_kit.secrets.personal import Personal
 from shoudan_kit.secrets.reseal import SealedData
 from shoudan_kit.secrets.sealing import SealedColumn
-from shoudan_kit.service import App, Running, Service
+from shoudan_kit.service import App, Register, Running, Service
 from shoudan_order import (
     endpoints,
     goods_changes,
@@ -65,6 +66,8 @@ from shoudan_order.rpc.order import OrderServicer
 from shoudan_order.rpc.request_log import RequestLogServicer
 from shoudan_order.rpc.retention import RetentionServicer
 from shoudan_order.rpc.risk import RiskServicer
+from shoudan_order.rpc.sandbox import SandboxServicer
+from shoudan_order.sandbox_client import SandboxClient
 from shoudan_order.shelf_notices import ShelfNotices
 from shoudan_order.store import laws
 from shoudan_order.store.retention import ORDERS
@@ -88,6 +91,7 @@ NAMES = (
     "shoudan.order.v1.ChannelService",
     "shoudan.order.v1.RequestLogService",
     "shoudan.order.v1.EndpointService",
+    "shoudan.order.v1.SandboxService",
     PERSONAL,
 )
 
@@ -128,40 +132,53 @@ async def start(app: App[OrderSettings]) -> Running:
         await risk_admin.refresh(context)
         await segment_admin.refresh(context)
     await routes.refresh(context)
-    orders = OrderServicer(context)
-    personal = Personal("order", ACCOUNTS, context.accounts, app.work)
+    orders, sandbox = OrderServicer(context), SandboxClient(settings.sandbox_url)
     return Running(
         context=context,
-        registers=(
-            partial(order_service_pb2_grpc.add_OrderServiceServicer_to_server, orders),
-            partial(
-                catalogue_service_pb2_grpc.add_CatalogueServiceServicer_to_server,
-                CatalogueServicer(context),
-            ),
-            partial(
-                audit_service_pb2_grpc.add_AuditServiceServicer_to_server, AuditServicer(context)
-            ),
-            partial(add_DictionaryServiceServicer_to_server, DictionaryServicer(context)),
-            partial(
-                retention_service_pb2_grpc.add_RetentionServiceServicer_to_server,
-                RetentionServicer(context),
-            ),
-            partial(risk_service_pb2_grpc.add_RiskServiceServicer_to_server, RiskServicer(context)),
-            partial(add_GoodsServiceServicer_to_server, GoodsServicer(context)),
-            partial(add_ChannelServiceServicer_to_server, ChannelServicer(context)),
-            partial(add_RequestLogServiceServicer_to_server, RequestLogServicer(context)),
-            partial(add_EndpointServiceServicer_to_server, EndpointServicer(context)),
-            partial(personal_service_pb2_grpc.add_PersonalServiceServicer_to_server, personal),
-        ),
+        registers=_registers(context, orders, sandbox),
         names=NAMES,
         handlers=HANDLERS,
         background=(*_background(context), *_exchange(app, shares, notifier)),
-        closers=(orders.aclose, shelf.aclose, goods.aclose, notifier.aclose, endpoint_calls.aclose),
+        closers=(
+            orders.aclose,
+            shelf.aclose,
+            goods.aclose,
+            notifier.aclose,
+            endpoint_calls.aclose,
+            sandbox.aclose,
+        ),
         open_work=open_work.sources(context),
         credentials=context.credentials if is_first else None,
         sealed=SealedData(ring, SEALED),
         resting=notifier.resting,
         proposals=proposals.kinds(context),
+    )
+
+
+def _registers(
+    context: Context, orders: OrderServicer, sandbox: SandboxClient
+) -> tuple[Register, ...]:
+    """What adds each service of NAMES to the server."""
+    personal = Personal("order", ACCOUNTS, context.accounts, context.app.work)
+    return (
+        partial(order_service_pb2_grpc.add_OrderServiceServicer_to_server, orders),
+        partial(
+            catalogue_service_pb2_grpc.add_CatalogueServiceServicer_to_server,
+            CatalogueServicer(context),
+        ),
+        partial(audit_service_pb2_grpc.add_AuditServiceServicer_to_server, AuditServicer(context)),
+        partial(add_DictionaryServiceServicer_to_server, DictionaryServicer(context)),
+        partial(
+            retention_service_pb2_grpc.add_RetentionServiceServicer_to_server,
+            RetentionServicer(context),
+        ),
+        partial(risk_service_pb2_grpc.add_RiskServiceServicer_to_server, RiskServicer(context)),
+        partial(add_GoodsServiceServicer_to_server, GoodsServicer(context)),
+        partial(add_ChannelServiceServicer_to_server, ChannelServicer(context)),
+        partial(add_RequestLogServiceServicer_to_server, RequestLogServicer(context)),
+        partial(add_EndpointServiceServicer_to_server, EndpointServicer(context)),
+        partial(add_SandboxServiceServicer_to_server, SandboxServicer(context, sandbox)),
+        partial(personal_service_pb2_grpc.add_PersonalServiceServicer_to_server, personal),
     )
 
 

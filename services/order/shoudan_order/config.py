@@ -41,6 +41,12 @@ class OrderSettings(SealedAccountSettings, TwoPersonsSettings):
         description="Folder of files, one per secret_name; SHOUDAN_SECRET_<NAME> comes first.",
         examples=["/run/secrets"],
     )
+    sandbox_url: str = Field(
+        "",
+        description="Where a test system's sandbox is, which plays suppliers and inboxes; empty: there "
+        "is none. Refused in prod.",
+        examples=["http://127.0.0.1:8690"],
+    )
     pay_target: str = address("pay", 50052)
     delivery_target: str = address("delivery", 50053)
     ledger_ident: str = Field(
@@ -135,7 +141,9 @@ class OrderSettings(SealedAccountSettings, TwoPersonsSettings):
     )
 
     def cross_check(self) -> Iterator[str]:
-        """A host's bound is not above its channel's."""
+        """A host's bound is not above its channel's; nothing is played in prod."""
         yield from super().cross_check()
         if self.notify_host_calls_max > self.notify_channel_calls_max:
             yield "notify_host_calls_max is above notify_channel_calls_max"
+        if self.sandbox_url and self.profile == "prod":
+            yield "sandbox_url: nothing is played in prod; leave it empty"

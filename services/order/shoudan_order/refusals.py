@@ -204,6 +204,12 @@ class CatalogueInvalid(OrderRefusal, code=Code.INVALID_ARGUMENT):
     why: str
 
 
+class NoSandbox(OrderRefusal):
+    """There is no sandbox here, or it does not answer."""
+
+    why: str
+
+
 class NotFound(OrderRefusal, code=Code.NOT_FOUND):
     """Nothing has this number."""
 

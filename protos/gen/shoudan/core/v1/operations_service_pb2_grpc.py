@@ -55,6 +55,11 @@ class OperationsServiceStub:
                 request_serializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.GetHistoryRequest.SerializeToString,
                 response_deserializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.GetHistoryResponse.FromString,
                 _registered_method=True)
+        self.ListEvents = channel.unary_unary(
+                '/shoudan.core.v1.OperationsService/ListEvents',
+                request_serializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.ListEventsRequest.SerializeToString,
+                response_deserializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.ListEventsResponse.FromString,
+                _registered_method=True)
         self.ReplayEvents = channel.unary_unary(
                 '/shoudan.core.v1.OperationsService/ReplayEvents',
                 request_serializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.ReplayEventsRequest.SerializeToString,
@@ -110,6 +115,13 @@ class OperationsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListEvents(self, request, context):
+        """ListEvents pages through all events, newest first, without their bodies.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReplayEvents(self, request, context):
         """ReplayEvents publishes a range of events again; consumers drop what they have seen. One call looks at no more than
         1000 transactions; next_page_token says where the next call goes on.
@@ -127,7 +139,7 @@ class OperationsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetClock(self, request, context):
-        """GetClock says how far the clock of a test system was advanced. Identity keeps the machine's time.
+        """GetClock says how far the clock of a test system was advanced. Identity keeps the machine's time. It is about no rows: partners see it, too.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -163,6 +175,11 @@ def add_OperationsServiceServicer_to_server(servicer, server):
                     servicer.GetHistory,
                     request_deserializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.GetHistoryRequest.FromString,
                     response_serializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.GetHistoryResponse.SerializeToString,
+            ),
+            'ListEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEvents,
+                    request_deserializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.ListEventsRequest.FromString,
+                    response_serializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.ListEventsResponse.SerializeToString,
             ),
             'ReplayEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ReplayEvents,
@@ -294,6 +311,33 @@ class OperationsService:
             '/shoudan.core.v1.OperationsService/GetHistory',
             shoudan_dot_core_dot_v1_dot_operations__service__pb2.GetHistoryRequest.SerializeToString,
             shoudan_dot_core_dot_v1_dot_operations__service__pb2.GetHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.core.v1.OperationsService/ListEvents',
+            shoudan_dot_core_dot_v1_dot_operations__service__pb2.ListEventsRequest.SerializeToString,
+            shoudan_dot_core_dot_v1_dot_operations__service__pb2.ListEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,6 +26,8 @@ class OperationsServiceStub:
     """PauseQueue stops or resumes the work of one queue on all replicas."""
     GetHistory: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.GetHistoryRequest, _operations_service_pb2.GetHistoryResponse]
     """GetHistory gives the events of the keys asked, oldest first."""
+    ListEvents: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ListEventsRequest, _operations_service_pb2.ListEventsResponse]
+    """ListEvents pages through all events, newest first, without their bodies."""
     ReplayEvents: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ReplayEventsRequest, _operations_service_pb2.ReplayEventsResponse]
     """ReplayEvents publishes a range of events again; consumers drop what they have seen. One call looks at no more than
     1000 transactions; next_page_token says where the next call goes on.
@@ -35,7 +37,7 @@ class OperationsServiceStub:
     answers knows them.
     """
     GetClock: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.GetClockRequest, _operations_service_pb2.GetClockResponse]
-    """GetClock says how far the clock of a test system was advanced. Identity keeps the machine's time."""
+    """GetClock says how far the clock of a test system was advanced. Identity keeps the machine's time. It is about no rows: partners see it, too."""
     AdvanceClock: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.AdvanceClockRequest, _operations_service_pb2.AdvanceClockResponse]
     """AdvanceClock lets time pass in a test system: the clock of due times, days and bills, not that of leases and
     signatures. Never back, and never in prod. Repeats change nothing.
@@ -79,6 +81,14 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         """GetHistory gives the events of the keys asked, oldest first."""
 
     @_abc_1.abstractmethod
+    def ListEvents(
+        self,
+        request: _operations_service_pb2.ListEventsRequest,
+        context: _aio.ServicerContext[_operations_service_pb2.ListEventsRequest, _abc.Awaitable[_operations_service_pb2.ListEventsResponse]],
+    ) -> _abc.Awaitable[_operations_service_pb2.ListEventsResponse]:
+        """ListEvents pages through all events, newest first, without their bodies."""
+
+    @_abc_1.abstractmethod
     def ReplayEvents(
         self,
         request: _operations_service_pb2.ReplayEventsRequest,
@@ -104,7 +114,7 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operations_service_pb2.GetClockRequest,
         context: _aio.ServicerContext[_operations_service_pb2.GetClockRequest, _abc.Awaitable[_operations_service_pb2.GetClockResponse]],
     ) -> _abc.Awaitable[_operations_service_pb2.GetClockResponse]:
-        """GetClock says how far the clock of a test system was advanced. Identity keeps the machine's time."""
+        """GetClock says how far the clock of a test system was advanced. Identity keeps the machine's time. It is about no rows: partners see it, too."""
 
     @_abc_1.abstractmethod
     def AdvanceClock(

@@ -88,6 +88,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The channel has no goods of this number and type. Code: NOT_FOUND. Metadata: goods_no."""
     ERROR_REASON_GOODS_UNAVAILABLE: _ErrorReason.ValueType  # 31
     """The goods cannot be ordered now. Code: FAILED_PRECONDITION. Metadata: goods_no."""
+    ERROR_REASON_NO_SANDBOX: _ErrorReason.ValueType  # 32
+    """There is no sandbox here, as in prod, or it does not answer. Code: FAILED_PRECONDITION. Metadata: why."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons an order call is refused. Domain "order.shoudan". The numbers in brackets are the documented codes."""
@@ -158,4 +160,6 @@ ERROR_REASON_GOODS_NOT_FOUND: ErrorReason.ValueType  # 30
 """The channel has no goods of this number and type. Code: NOT_FOUND. Metadata: goods_no."""
 ERROR_REASON_GOODS_UNAVAILABLE: ErrorReason.ValueType  # 31
 """The goods cannot be ordered now. Code: FAILED_PRECONDITION. Metadata: goods_no."""
+ERROR_REASON_NO_SANDBOX: ErrorReason.ValueType  # 32
+"""There is no sandbox here, as in prod, or it does not answer. Code: FAILED_PRECONDITION. Metadata: why."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
