@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from shoudan_cli.clients import ClientSettings
+from shoudan_console.config import ConsoleSettings
 from shoudan_kit.config import ConfigError, MigrateSettings
 from shoudan_kit.service import services
 from shoudan_kit.tls.identity import Files
@@ -98,7 +99,10 @@ def test_a_persons_commands_have_a_certificate_no_password_and_no_port() -> None
 
 
 def test_a_persons_commands_look_at_every_replica(tmp_path: Path) -> None:
-    found = ClientSettings.load("cli", environ=filled_in("cli", made_secrets(tmp_path)))
+    secrets = made_secrets(tmp_path)
+    found = ClientSettings.load("cli", environ=filled_in("cli", secrets))
+    console = ConsoleSettings.load("console", environ=filled_in("console", secrets))
+    assert console.ops_urls == found.ops_urls
     ports = {name: environment(name)["SHOUDAN_OPS_PORT"] for name in OURS}
     assert found.ops_urls == {name: f"http://{name}:{port}" for name, port in ports.items()}
     assert all("calls" in CONTAINERS[name]["networks"] for name in (*OURS, "cli"))

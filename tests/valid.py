@@ -184,7 +184,11 @@ def _of_endpoint(message: Any) -> None:
 
 
 # What is refused by what a process has in memory, whether the database is there or not.
-REFUSED = {"SupplierService/CheckSupplierCall": "PERMISSION_DENIED"}
+REFUSED = {
+    "SupplierService/CheckSupplierCall": "PERMISSION_DENIED",
+    "SandboxService/SetSandboxScript": "FAILED_PRECONDITION",  # none is played here
+    "SandboxService/ListSandboxLetters": "FAILED_PRECONDITION",
+}
 
 # What to change of the plainest request, by the method's name.
 VALID: dict[str, Correct] = {
@@ -399,6 +403,7 @@ VALID.update(
     }
 )
 WITHOUT = {
+    "SandboxService/GetSandbox": "the sandbox alone",
     "IdentityService/PublishedKeys": "the keys of a moment ago",
     "DictionaryService/GetDictionary": "the columns of the code",
     "CardService/GetImportKey": "the key of this process",

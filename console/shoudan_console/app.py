@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Final, cast
 
 from shoudan_console import assets
+from shoudan_console.advances import Advances
 from shoudan_console.backend import Backend
 from shoudan_console.config import ConsoleSettings
+from shoudan_console.replicas import Replicas
 from shoudan_console.server import Listener
 from shoudan_console.sessions import Sessions
 from shoudan_console.site import application, environments
+from shoudan_console.system_clock import SystemClock
 from shoudan_console.tables import APPEND_ONLY, METADATA
 from shoudan_console.visits import Site
 from shoudan_kit.db.errors import away, describe
@@ -35,7 +38,11 @@ async def start(app: App[ConsoleSettings]) -> Running:
     backend = Backend(app.channel, settings.call_s)
     sessions = Sessions(db, backend, settings)
     found = assets.Assets()
-    site = Site(settings, db, backend, sessions, environments(found, settings.profile))
+    clock = SystemClock(backend)
+    advances = Advances(backend, sessions, clock)
+    made = environments(found, settings.profile)
+    replicas = Replicas(settings.ops_urls)
+    site = Site(settings, db, backend, sessions, made, clock, advances, replicas)
     listener = Listener(
         application(site, found),
         settings.listen_host,
@@ -56,7 +63,9 @@ async def start(app: App[ConsoleSettings]) -> Running:
 
     async def stop() -> None:
         site.ending.set()
+        await advances.stop()
         await listener.stop()
+        await replicas.aclose()
 
     return Running(
         context=listener,

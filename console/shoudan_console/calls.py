@@ -15,6 +15,7 @@ from shoudan.order.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from shoudan.order.v1.endpoint_service_pb2_grpc import EndpointServiceStub
 from shoudan.order.v1.order_service_pb2_grpc import OrderServiceStub
 from shoudan.order.v1.request_log_service_pb2_grpc import RequestLogServiceStub
+from shoudan.order.v1.sandbox_service_pb2_grpc import SandboxServiceStub
 from shoudan.pay.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from shoudan_console.backend import Rpc
 
@@ -33,6 +34,7 @@ _IDENTITY: Final = ("identity", IdentityServiceStub, "identity.v1.IdentityServic
 _CATALOGUE: Final = ("order", CatalogueServiceStub, "order.v1.CatalogueService")
 
 _ENDPOINT: Final = ("order", EndpointServiceStub, "order.v1.EndpointService")
+_SANDBOX: Final = ("order", SandboxServiceStub, "order.v1.SandboxService")
 _REQUEST_LOG: Final = ("order", RequestLogServiceStub, "order.v1.RequestLogService")
 
 LIST_ORDERS: Final = rpc_of(*_ORDER, "ListOrders")
@@ -44,6 +46,9 @@ REPORT: Final = rpc_of(*_AUDIT, "Report")
 LIST_DEAD_NOTIFIES: Final = rpc_of(*_AUDIT, "ListDeadNotifies")
 RESEND_NOTIFIES: Final = rpc_of(*_AUDIT, "ResendNotifies")
 GET_CATALOGUE: Final = rpc_of(*_CATALOGUE, "GetCatalogue")
+GET_SANDBOX: Final = rpc_of(*_SANDBOX, "GetSandbox")
+SET_SANDBOX_SCRIPT: Final = rpc_of(*_SANDBOX, "SetSandboxScript")
+LIST_SANDBOX_LETTERS: Final = rpc_of(*_SANDBOX, "ListSandboxLetters")
 LIST_ENDPOINTS: Final = rpc_of(*_ENDPOINT, "ListEndpoints")
 LIST_USAGE: Final = rpc_of(*_REQUEST_LOG, "ListUsage")
 LIST_ACCOUNTS: Final = rpc_of(*_LEDGER, "ListAccounts")

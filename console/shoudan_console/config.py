@@ -56,6 +56,12 @@ class ConsoleSettings(ProcessSettings):
     delivery_target: str = address("delivery", 50053)
     erp_ingest_target: str = address("erp_ingest", 50054)
     finance_target: str = address("finance", 50056)
+    ops_urls: dict[str, str] = Field(
+        default_factory=dict[str, str],
+        description="Base URLs of /readyz and /metrics of each service, for the page of services: several "
+        "separated by commas; a name stands for all its addresses.",
+        examples=[{"order": "http://order:9090"}],
+    )
     call_s: Seconds = Field(
         2.5, description="Seconds a call to a service may take; then its part of the page says so."
     )

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from shoudan_console.system_time import now
+
 # A movement counts at its moment, and is written some time after it: what is younger is read again.
 NEVER: Final = datetime.min.replace(tzinfo=UTC)
 SETTLED: Final = timedelta(seconds=90)
@@ -64,7 +66,7 @@ class DaySums:
     async def look(self, begin: datetime, read: Read) -> Day:
         """The day that began so, as far as it has come; `read` gives what moved in between, by channel."""
         async with self.turn:
-            return await self._look(begin, datetime.now(UTC), read)
+            return await self._look(begin, now(), read)
 
     async def _look(self, begin: datetime, now: datetime, read: Read) -> Day:
         if self.day != begin:

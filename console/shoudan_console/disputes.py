@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from shoudan_console.system_time import now
 from shoudan_console.values import Status, moment_of
 from shoudan_console.values import mark as _
 from shoudan_kit.clock import BEIJING
@@ -45,7 +46,7 @@ class Row:
 
 def row_of(one: Any) -> Row:
     """A dispute as the service gives it; overdue by Beijing's day."""
-    today = datetime.now(UTC).astimezone(BEIJING).date().isoformat()
+    today = now().astimezone(BEIJING).date().isoformat()
     word = (OVERDUE if one.deadline < today else WAITS) if one.status == OPEN else ANSWERED
     return Row(
         one.dispute_id,

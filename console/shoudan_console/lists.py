@@ -16,6 +16,7 @@ from starlette.responses import Response, StreamingResponse
 
 from shoudan_console import store
 from shoudan_console.backend import Away, Rpc
+from shoudan_console.system_time import now
 from shoudan_console.values import Status, cell_text
 from shoudan_console.values import mark as _
 from shoudan_console.visits import Panel, Visit
@@ -174,12 +175,13 @@ def moment_in(text: str) -> datetime | None:
 
 def today() -> datetime:
     """When the day began in Beijing."""
-    return datetime.combine(datetime.now(BEIJING).date(), time(), BEIJING).astimezone(UTC)
+    day = now().astimezone(BEIJING).date()
+    return datetime.combine(day, time(), BEIJING).astimezone(UTC)
 
 
 def days_ago(days: int) -> str:
     """The day so many days ago, as a filter has it."""
-    return (datetime.now(BEIJING) - timedelta(days=days)).strftime("%Y-%m-%d")
+    return (now().astimezone(BEIJING) - timedelta(days=days)).strftime("%Y-%m-%d")
 
 
 async def over_services(
@@ -263,7 +265,7 @@ async def show(listing: Listing, visit: Visit, **more: Any) -> Response:
         "panel": rows,
         "sizes": SIZES,
         "acts": [one for one in listing.actions if visit.may(one.needs)],
-        "now": datetime.now(UTC),
+        "now": now(),
         "address": partial(address, listing.path, query),
         "views": await _views(listing, visit),
         **listing.more,
@@ -298,7 +300,7 @@ async def export(listing: Listing, visit: Visit) -> Response:
     first = await listing.fetch(visit, query)  # refused or away: said on a page
     if first.away:
         raise Away(first.away[0], "export")
-    name = f"{listing.name}-{datetime.now(BEIJING):%Y%m%d-%H%M%S}.csv"
+    name = f"{listing.name}-{now().astimezone(BEIJING):%Y%m%d-%H%M%S}.csv"
     return StreamingResponse(
         _lines(listing, visit, query, first),
         media_type="text/csv; charset=utf-8",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from urllib.parse import urlencode
 
@@ -17,6 +17,7 @@ from shoudan.order.v1.request_log_service_pb2_grpc import RequestLogServiceStub
 from shoudan_console.calls import rpc_of
 from shoudan_console.lists import Filter, Query, moment_in, today
 from shoudan_console.statuses import Known
+from shoudan_console.system_time import now
 from shoudan_console.values import mark as _
 from shoudan_console.visits import Visit
 
@@ -80,7 +81,7 @@ def stamp(moment: datetime) -> Timestamp:
 
 def period(query: Query) -> tuple[Timestamp, Timestamp]:
     """The period of the filters `from` and `to`: the last week without them, 31 days at most."""
-    end = query.moment("to") or datetime.now(UTC) + timedelta(minutes=1)
+    end = query.moment("to") or now() + timedelta(minutes=1)
     start = query.moment("from") or today() - timedelta(days=DAYS - 1)
     latest = end - timedelta(seconds=1)
     start = min(max(start, end - timedelta(days=PERIOD_DAYS_MAX)), latest)

@@ -49,8 +49,11 @@ class Entry:
     group: str
     needs: tuple[Rpc, ...] = ()
     whose: Whose = "staff"
+    where: Callable[[Visit], bool] | None = None  # in which systems; in all without it
 
     def shown_to(self, visit: Visit) -> bool:
+        if self.where is not None and not self.where(visit):
+            return False
         if self.whose != "both" and (self.whose == "partner") != visit.known.partner:
             return False
         return not self.needs or any(map(visit.may, self.needs))

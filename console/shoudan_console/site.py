@@ -25,6 +25,7 @@ from shoudan_console.security import FormRefused
 from shoudan_console.sessions import csrf_of
 from shoudan_console.visits import Missing, Site, Visit
 from shoudan_kit import log
+from shoudan_kit.clock_steps import span
 from shoudan_kit.db.errors import Unavailable, away
 from shoudan_kit.rpc.refusal import Refused
 
@@ -73,6 +74,7 @@ def environments(found: assets.Assets, profile: str) -> dict[str, Environment]:
             iso=values.iso,
             age=values.age,
             lasting=values.lasting,
+            span=span,
             moment_of=values.moment_of,
             languages=language.LANGUAGES,
             html_language=language.HTML[name],
@@ -121,6 +123,8 @@ async def _answer(site: Site, page: Page, request: Request) -> Response:
     session = await site.sessions.find(cookie, address) if cookie else None
     if session is not None:
         request.state.visit = Visit(site, request, session, address, NOWHERE, session.csrf)
+        if not session.to_enrol:
+            await site.clock.follow(request.state.visit.caller)
     return _ended(request, await _while_there(request, _checked(request.state.visit, page)))
 
 

@@ -16,10 +16,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from shoudan_console import language, security
+from shoudan_console.advances import Advances
 from shoudan_console.backend import As, Away, Backend, Rpc
 from shoudan_console.config import ConsoleSettings
 from shoudan_console.day_sums import DaySums
+from shoudan_console.replicas import Replicas
 from shoudan_console.sessions import Session, Sessions
+from shoudan_console.system_clock import Seen, SystemClock
 from shoudan_kit.db.pool import Database
 from shoudan_kit.rpc.refusal import Refused
 
@@ -38,6 +41,9 @@ class Site:
     backend: Backend
     sessions: Sessions
     templates: Mapping[str, Environment]  # by language
+    clock: SystemClock
+    advances: Advances
+    replicas: Replicas
     day_sums: DaySums = field(default_factory=DaySums)
     ending: asyncio.Event = field(default_factory=asyncio.Event)  # streams end, the process does
 
@@ -102,6 +108,11 @@ class Visit:
         """The session of a page that needs one."""
         assert self.session is not None, "this page needs a login"
         return self.session
+
+    @property
+    def clock(self) -> Seen:
+        """How far the clock of a test system was advanced."""
+        return self.site.clock.seen
 
     @property
     def fragment(self) -> bool:

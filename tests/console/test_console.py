@@ -22,7 +22,8 @@ from tests.poll import eventually
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(240)]
 
 FILES = (".csv", ".yaml")
-STREAMS = {"/live"}  # what does not end by itself, and is no page: tests/console/test_overview.py
+# What does not end by itself, and is no page: tests/console/test_overview.py.
+STREAMS = {"/live", "/services/live", "/events/feed"}
 SHOWN = sorted(
     page.path
     for page in PAGES

@@ -53,6 +53,7 @@ SERVED = {
 }
 ITSELF = {
     "WhoAmI", "ChangePassword", "EnrolTotp", "ConfirmTotp", "ListSessions", "EndSession",
+    "GetClock",
 }  # fmt: skip
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from datetime import UTC, datetime, timedelta
+from html import unescape
 from pathlib import Path
 
 import pytest
 
+from shoudan_console import replicas
+from shoudan_console.backend import SERVICES
+from shoudan_console.pages import events, services
+from shoudan_console.pages.events import Row
 from tests.console.harness import Desk
 from tests.poll import eventually
 
@@ -90,7 +97,6 @@ async def test_events_of_a_number_are_found_in_all_services(pushed: Desk) -> Non
     assert page.text.count('<td class="k-time">') >= 3
     export = await browser.get(f"/events.csv?key={order_id}")
     assert len(export.text.splitlines()) - 1 == page.text.count('<td class="k-time">')
-    assert "Enter a number" in (await browser.get("/events")).text
     wrong = await browser.post("/events/replay", {"service": "order", "from": "then", "to": "now"})
     assert wrong.location.endswith("wrong=range")
     fields = {"service": "order", "from": "2020-01-01", "to": "2020-01-02"}
@@ -114,6 +120,111 @@ async def test_a_queue_is_stopped_and_resumed_by_operations_alone(pushed: Desk) 
     assert (await viewer.post("/services/queues", {**fields, "paused": "yes"})).status == 403
 
 
+def rows_of(page: str) -> list[str]:
+    return re.findall(r"<tr>(.*?)</tr>", page.partition("<tbody>")[2], re.DOTALL)
+
+
+async def test_the_newest_events_come_in_pages_without_a_number(pushed: Desk) -> None:
+    browser = await pushed.logged_in("hears", "ops")
+
+    async def alike() -> bool:
+        """Three pages are the first rows of a long one, unless something happened in between."""
+        seen: list[str] = []
+        where = "/events?size=25"
+        for _page in range(3):
+            page = await browser.get(where)
+            rows = rows_of(page.text)
+            assert len(rows) == 25
+            seen += rows
+            onward = re.search(r'id="next" rel="next" href="([^"]+)"', page.text)
+            assert onward is not None
+            where = unescape(onward[1])
+        return seen == rows_of((await browser.get("/events?size=200")).text)[:75]
+
+    await eventually(alike, 60)
+    shown = rows_of((await browser.get("/events?size=200")).text)
+    times = [re.findall(r'datetime="([^"]+)"', one)[0] for one in shown]
+    assert times[0] >= times[-1]  # a row may be a moment older than its number
+    narrowed = await browser.get("/events?service=order&subject=shoudan.events.order.order.")
+    subjects = set(re.findall(r"shoudan\.events\.[\w.]+", narrowed.text.partition("<tbody>")[2]))
+    assert subjects
+    assert all(one.startswith("shoudan.events.order.order.") for one in subjects)
+
+
+def row(service: str, number: int, seconds: int) -> Row:
+    time = datetime(2026, 11, 30, tzinfo=UTC) + timedelta(seconds=seconds)
+    return Row(service, time, "s", "k", "t", "text", "", number)
+
+
+def test_events_of_services_are_put_together_by_time_and_none_is_left_out() -> None:
+    pay, order = [row("pay", 9, 5), row("pay", 7, 1)], [row("order", 8, 4), row("order", 6, 3)]
+    shown, token = events.merged({"pay": (pay, ""), "order": (order, "5")}, 3)
+    assert [one.event_id for one in shown] == [9, 8, 6]
+    assert events.token_in(token) == {"pay": "9", "order": "5"}
+    shown, token = events.merged({"pay": (pay, ""), "order": ([], "5")}, 1)
+    assert events.token_in(token) == {"pay": "9", "order": "5"}
+    shown, token = events.merged({"pay": (pay, ""), "order": (order, "")}, 1)
+    assert events.token_in(token) == {"pay": "9", "order": "9"}  # before it, its first row is next
+    assert events.merged({"pay": (pay, ""), "order": (order, "")}, 9)[1] == ""
+    assert events.token_in("order:5,nothing:1,pay:x") == {"order": "5"}
+
+
+def test_a_live_page_keeps_so_many_events_and_says_when_more_came() -> None:
+    feed = events.Feed(["order"], "")
+    first = feed._fresh("order", [row("order", number, number) for number in range(100, 0, -1)])
+    assert len(first) == events.BUFFER_MAX // 6
+    assert feed._fresh("order", [row("order", 100, 100)]) == []
+    fresh = feed._fresh("order", [row("order", number, number) for number in (102, 101, 100)])
+    assert [one.event_id for one in fresh] == [102, 101]
+    assert feed.left_out == 0
+    burst = feed._fresh("order", [row("order", number, 1) for number in range(300, 200, -1)])
+    assert len(burst) == events.BEAT_MAX
+    assert feed.left_out == 1
+    feed.rows.extend(row("order", number, number) for number in range(1_000))
+    assert len(feed.rows) == events.BUFFER_MAX
+
+
+async def test_what_happens_appears_on_a_live_page_by_itself(pushed: Desk) -> None:
+    browser = await pushed.logged_in("hears", "ops")
+    assert "data-stream=" in (await browser.get("/events/live?service=order")).text
+    url = f"{browser.url}/events/feed?service=order&subject=shoudan.events.order.order."
+    async with browser.http.get(url) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        await pushed.partner.order_again_and_again("heard-live")
+        number = await pushed.partner.sql(
+            "order", "SELECT order_id FROM oms_order_info WHERE request_no = 'heard-live'"
+        )
+
+        async def heard() -> bool:
+            line = await asyncio.wait_for(stream.content.readline(), 60)
+            return str(number).encode() in line
+
+        await eventually(heard, 60, every_s=0)
+
+
+async def test_each_replica_is_shown_with_what_matters_of_it(pushed: Desk) -> None:
+    browser = await pushed.logged_in("hears", "ops")
+    page = await browser.get("/services")
+    table = re.search(r'data-part="replicas".*?</section>', page.text, re.DOTALL)
+    assert table is not None
+    rows = re.findall(r"<tr><td>(\w+)</td>(.*?)</tr>", table[0], re.DOTALL)
+    assert {name for name, _cells in rows} == {*SERVICES, "gateway", "console"}
+    for name, cells in rows:
+        assert "serves" in cells, name
+        assert "MiB" in cells
+        assert (" ms" in cells) == (name != "console")  # what has answered calls says how fast
+        assert name == "console" or 'class="k-time"><time' in cells, (
+            name
+        )  # when its certificate ends
+    assert "%" in rows[0][1]
+    async with browser.http.get(f"{browser.url}/services/live") as stream:
+        line = b""
+        while b"MiB" not in line:
+            line = await asyncio.wait_for(stream.content.readline(), 60)
+    viewer = await pushed.logged_in("platforms-en", "viewer")
+    assert "MiB" in (await viewer.get("/services")).text
+
+
 async def test_a_service_that_is_away_is_named_on_each_page(pushed: Desk) -> None:
     browser = await pushed.logged_in("hears", "ops")
     pushed.system.pause("erp_ingest")
@@ -122,6 +233,10 @@ async def test_a_service_that_is_away_is_named_on_each_page(pushed: Desk) -> Non
             page = await browser.get(path)
             assert page.status == 200, path
             assert "does not answer" in page.text, path
+        # Its replica is found to be away, by one look and with the next renewal; the others are shown.
+        assert page.text.count("is away") == 1
+        assert page.text.count('<td><span class="state good">') >= 7
+        assert services.EVERY_S + replicas.PROBE_S <= 3
         assert "does not answer" not in (await browser.get("/payserver/pays")).text
     finally:
         pushed.system.resume("erp_ingest")

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from shoudan_cli.clients import ClientSettings
+from shoudan_console.config import ConsoleSettings
 from shoudan_kit.config import ConfigError, MigrateSettings
 from shoudan_kit.service import STOP_GRACE_S, services
 from shoudan_kit.tls.identity import Files
@@ -261,10 +262,12 @@ def test_a_service_is_called_by_those_that_have_a_target_for_it(name: str, overl
 
 
 @every_overlay
-def test_a_persons_commands_look_at_every_replica(overlay: str) -> None:
-    manifest = one(overlay, "Deployment", "cli")
+@pytest.mark.parametrize("who", ["cli", "console"])
+def test_a_persons_commands_and_the_console_look_at_every_replica(overlay: str, who: str) -> None:
+    manifest = one(overlay, "Deployment", who)
     (container,) = containers(manifest)
-    found = ClientSettings.load("cli", environ=environment(overlay, manifest, container))
+    kind = ClientSettings if who == "cli" else ConsoleSettings
+    found = kind.load(who, environ=environment(overlay, manifest, container))
     assert set(found.ops_urls) == set(OURS)
     for name, url in found.ops_urls.items():
         host, _, port = url.removeprefix("http://").partition(":")
@@ -283,6 +286,7 @@ def test_metrics_are_read_by_prometheus_and_commands_and_spans_leave(overlay: st
         "from": [
             {"namespaceSelector": {"matchLabels": monitoring}},
             {"podSelector": {"matchLabels": {"app": "cli"}}},
+            {"podSelector": {"matchLabels": {"app": "console"}}},
         ],
         "ports": [ops],
     }

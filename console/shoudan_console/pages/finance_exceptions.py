@@ -18,6 +18,7 @@ from shoudan_console.lists import Column, Filter, Found, Listing, Query, moment_
 from shoudan_console.page import Entry, Page, listing_pages
 from shoudan_console.pages.order import number_in
 from shoudan_console.proposing import call_or_propose
+from shoudan_console.system_time import now
 from shoudan_console.values import Status, moment_of
 from shoudan_console.values import mark as _
 from shoudan_console.visits import Visit
@@ -199,7 +200,7 @@ async def show(visit: Visit, said: Said = NOTHING) -> Response:
     panels = await visit.panels(evidence=visit.ask(calls.GET_EVIDENCE, evidence))
     one = found.exception
     sides = ((_("Ours"), "ours"), (_("Theirs"), "theirs"))
-    soon = datetime.now(UTC).astimezone(BEIJING).date() + timedelta(days=DEADLINE_DAYS)
+    soon = now().astimezone(BEIJING).date() + timedelta(days=DEADLINE_DAYS)
     return visit.render(
         "finance_exception.html",
         400 if said.problem else 200,
@@ -224,7 +225,7 @@ async def show(visit: Visit, said: Said = NOTHING) -> Response:
         soon=soon,
         once=visit.form.get("once", "") or secrets.token_hex(16),
         said=said,
-        now=datetime.now(UTC),
+        now=now(),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -17,6 +16,7 @@ from shoudan.pay.v1 import ledger_service_pb2 as ledger_pb
 from shoudan_console import calls, statuses
 from shoudan_console.page import Page
 from shoudan_console.pages.orders import masked
+from shoudan_console.system_time import now
 from shoudan_console.timeline import Picture, picture
 from shoudan_console.values import mark as _
 from shoudan_console.visits import Missing, Visit
@@ -70,7 +70,7 @@ async def show(visit: Visit) -> Response:
         trades=TRADES,
         parts_max=PARTS_MAX,
         may_resend=visit.may(calls.RESEND_NOTIFIES),
-        now=datetime.now(UTC),
+        now=now(),
     )
 
 

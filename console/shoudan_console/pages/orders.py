@@ -14,6 +14,7 @@ from shoudan_console import calls, statuses
 from shoudan_console.lists import Column, Filter, Found, Listing, Query, address
 from shoudan_console.page import Entry, Page, listing_pages
 from shoudan_console.surveys import survey
+from shoudan_console.system_time import now
 from shoudan_console.values import Status
 from shoudan_console.values import mark as _
 from shoudan_console.visits import Visit
@@ -144,7 +145,7 @@ async def by_time(visit: Visit) -> Response:
     """The orders of the period, or of the last day, as bars; each leads to its orders. A filter that is
     neither time nor channel is kept for those, and not counted."""
     query = LISTING.query(visit)
-    end = query.moment("to") or datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
+    end = query.moment("to") or now().replace(microsecond=0) + timedelta(seconds=1)
     start = query.moment("from") or end - DAY
     title = query.text("channel") or visit.text(_("Orders of all channels"))
     kept = {name: value for name, value in query.filters.items() if name not in {"from", "to"}}

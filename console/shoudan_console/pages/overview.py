@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from shoudan.core.v1 import work_service_pb2 as work_pb
 from shoudan.order.v1 import audit_service_pb2 as audit_pb
@@ -20,9 +18,11 @@ from shoudan.pay.v1 import ledger_service_pb2 as ledger_pb
 from shoudan_console import calls
 from shoudan_console.day_sums import Sold
 from shoudan_console.lists import today
+from shoudan_console.live import stream
 from shoudan_console.page import Entry, Page
 from shoudan_console.pages.orders import row_of
 from shoudan_console.surveys import survey
+from shoudan_console.system_time import now
 from shoudan_console.values import mark as _
 from shoudan_console.visits import Visit
 
@@ -30,7 +30,6 @@ COUNTED_MAX: Final = 1_000
 ACCOUNTS: Final = 50
 NEWEST: Final = 10
 EVERY_S: Final = 10.0
-SENDS: Final = 60  # then a browser asks for the stream anew
 WORK: Final = ("order", "pay", "erp_ingest")
 DOWN: Final = "down_channel"
 
@@ -62,7 +61,7 @@ async def _values(visit: Visit) -> dict[str, Any]:
         health=visit.site.backend.health(),
         **{f"work_{name}": _work(visit, name) for name in WORK},
     )
-    return {"panels": panels, "work": WORK, "now": datetime.now(UTC)}
+    return {"panels": panels, "work": WORK, "now": now()}
 
 
 def _end_of_day() -> datetime:
@@ -71,27 +70,12 @@ def _end_of_day() -> datetime:
 
 
 async def live(visit: Visit) -> Response:
-    """The same panels, sent again and again until the browser goes away or the session ends."""
-    headers = {"x-accel-buffering": "no"}  # proxies hand on each of them at once
-    return StreamingResponse(_events(visit), media_type="text/event-stream", headers=headers)
+    """The same panels again and again."""
+    return stream(visit, _part, EVERY_S)
 
 
-async def _events(visit: Visit) -> AsyncIterator[str]:
-    site = visit.site
-    for _turn in range(SENDS):
-        with suppress(TimeoutError):
-            await asyncio.wait_for(site.ending.wait(), EVERY_S)
-        if site.ending.is_set():
-            return
-        # A page that only stands open is no use of its session: it ends idle, as it would closed.
-        session = await site.sessions.find(visit.known.cookie, visit.address, use=False)
-        if session is None:
-            yield "event: ended\ndata: \n\n"
-            return
-        again = replace(visit, session=session)
-        page = again.render("overview_live.html", **await _values(again))
-        lines = bytes(page.body).decode().splitlines()
-        yield "\n".join(f"data: {one}" for one in lines if one.strip()) + "\n\n"
+async def _part(visit: Visit) -> Response:
+    return visit.render("overview_live.html", **await _values(visit))
 
 
 async def _moved(visit: Visit, start: datetime, end: datetime) -> dict[str, Sold]:

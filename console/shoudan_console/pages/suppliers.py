@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -18,6 +17,7 @@ from shoudan_console.lists import Column, Found, Listing, Query
 from shoudan_console.page import Entry, Page, listing_pages
 from shoudan_console.pages.catalogue_edit import Share, planned, shares_of
 from shoudan_console.supplier_health import Code, health, unmapped
+from shoudan_console.system_time import now
 from shoudan_console.values import Status
 from shoudan_console.values import mark as _
 from shoudan_console.visits import Missing, Visit
@@ -147,7 +147,7 @@ async def show(visit: Visit, problem: str = "") -> Response:
         ],
         panels=panels,
         meanings=CODES,
-        now=datetime.now(UTC),
+        now=now(),
         may=visit.may(calls.SET_SUPPLIER_STATE),
         may_map=visit.may(calls.APPLY_CATALOGUE) and visit.may(calls.APPLY_SUPPLIERS),
         problem=problem,

@@ -22,6 +22,7 @@ from shoudan_console.backend import Away
 from shoudan_console.lists import Column, Filter, Found, Listing, Query, over_services
 from shoudan_console.page import Entry, Page, listing_pages
 from shoudan_console.proposing import call_or_propose
+from shoudan_console.system_time import now
 from shoudan_console.values import Status
 from shoudan_console.values import mark as _
 from shoudan_console.visits import Missing, Visit
@@ -99,7 +100,7 @@ class Row:
 
 def due_of(since: datetime, within_s: float) -> Status:
     """Whether there is time left: the last quarter is soon."""
-    waited = datetime.now(UTC) - since
+    waited = now() - since
     if waited >= timedelta(seconds=within_s):
         return OVERDUE
     return SOON if waited * 4 >= timedelta(seconds=within_s) * 3 else IN_TIME
@@ -305,7 +306,7 @@ async def show(visit: Visit, problem: str = "", proposal: Any = None) -> Respons
         proposal=proposal,
         service=service,
         whose=whose or "",
-        now=datetime.now(UTC),
+        now=now(),
     )
 
 
