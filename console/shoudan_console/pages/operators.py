@@ -9,17 +9,25 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from shoudan.identity.v1 import identity_service_pb2 as pb
+from shoudan.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from shoudan_console import calls
+from shoudan_console.backend import Rpc
 from shoudan_console.lists import Column, Found, Listing, Query
 from shoudan_console.page import Entry, Page, listing_pages
 from shoudan_console.values import Status
 from shoudan_console.values import mark as _
 from shoudan_console.visits import Missing, Visit
 from shoudan_kit.rpc.refusal import Refused
+from shoudan_kit.rpc.rights import ROLES
 
 PATH: Final = "/operators"
 ME: Final = "/me"
 NAME_MAX: Final = 40
+LOOKED_MAX: Final = 200  # operators of a page in which one is looked for
+LOOKS_MAX: Final = 10
+CREATE: Final = Rpc(
+    "identity", IdentityServiceStub, "shoudan.identity.v1.IdentityService/CreateOperator"
+)
 ACTIVE: Final = Status(_("Active"), "good")
 DISABLED: Final = Status(_("Disabled"), "bad")
 HAS: Final = Status(_("In force"), "good")
@@ -67,7 +75,7 @@ LISTING: Final = Listing(
     name="operators",
     path=PATH,
     title=_("Operators"),
-    intro=_("Operators are made and given roles by the command shoudan operator."),
+    intro=_("Who may do what. People of partners are invited on the page of their channel."),
     columns=(
         Column("name", _("Login name"), lambda row: row.name, "code", lambda row: row.path),
         Column("display_name", _("Name"), lambda row: row.display_name),
@@ -80,6 +88,8 @@ LISTING: Final = Listing(
     fetch=fetch,
     empty=_("No operator yet."),
     link=lambda row: row.path,
+    template="operators.html",
+    more={"roles": ROLES, "create": CREATE, "made": None, "problem": ""},
 )
 
 
@@ -90,18 +100,36 @@ def _name(visit: Visit) -> str:
     return name
 
 
-async def show(visit: Visit) -> Response:
-    """The sessions and tokens of an operator, for an admin."""
-    return await _page(visit, _name(visit), PATH + "/" + _name(visit))
+async def show(visit: Visit, problem: str = "", made: Any = None) -> Response:
+    """An operator with its roles, sessions and tokens, for an admin."""
+    name = _name(visit)
+    return await _page(visit, name, f"{PATH}/{name}", problem, made=made)
 
 
-async def show_me(visit: Visit, problem: str = "") -> Response:
+async def show_me(visit: Visit, problem: str = "", token: Any = None) -> Response:
     """One's own sessions and tokens, and the password."""
-    return await _page(visit, "", ME, problem)
+    return await _page(visit, "", ME, problem, token=token)
 
 
-async def _page(visit: Visit, name: str, path: str, problem: str = "") -> Response:
+async def _operator(visit: Visit, name: str) -> Row | None:
+    """The operator of this name; None for one's own page, and where none is found."""
+    request = pb.ListOperatorsRequest(page_size=LOOKED_MAX)
+    for _turn in range(LOOKS_MAX if name else 0):
+        answer = await visit.ask(calls.LIST_OPERATORS, request)
+        for one in answer.operators:
+            if one.name == name and not one.channels:
+                return row_of(one)
+        request.page_token = answer.next_page_token
+        if not request.page_token:
+            break
+    return None
+
+
+async def _page(
+    visit: Visit, name: str, path: str, problem: str = "", made: Any = None, token: Any = None
+) -> Response:
     panels = await visit.panels(
+        operator=_operator(visit, name),
         sessions=visit.ask(calls.LIST_SESSIONS, pb.ListSessionsRequest(name=name)),
         tokens=visit.ask(calls.LIST_API_TOKENS, pb.ListApiTokensRequest(name=name)),
     )
@@ -112,6 +140,10 @@ async def _page(visit: Visit, name: str, path: str, problem: str = "") -> Respon
         own=not name,
         path=path,
         panels=panels,
+        roles=ROLES,
+        create=CREATE,
+        made=made,
+        token=token,
         problem=problem,
         current=visit.known.tokens.session_id,
     )
