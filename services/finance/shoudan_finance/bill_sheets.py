@@ -129,6 +129,8 @@ class XlsxLines:
             if self._row == SHEET_ROWS_MAX:
                 self.head(self._names)
             for at, cell in enumerate(row):
+                if not cell:
+                    continue  # nothing there, instead of a text without characters
                 if at in self._numbers:
                     self._sheet.write_number(self._row, at, Decimal(cell))
                 else:
