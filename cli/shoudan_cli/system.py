@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Final, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self
 
 from shoudan_cli.credentials import HOME_VARIABLE, make_owner_key, present
 from shoudan_cli.wiring import (
@@ -102,6 +102,8 @@ class Plan:
 class System:
     """A running system. Processes are named order, pay, delivery, erp_ingest, identity, finance, gateway,
     console, sandbox, postgres, nats; each can be killed, paused, stopped and started again by name."""
+
+    server: ClassVar[type[Postgres]] = Postgres
 
     def __init__(self, plan: Plan, home: Path, ports: Ports) -> None:
         self.plan, self.home, self.ports = plan, home, ports
@@ -266,7 +268,7 @@ class System:
         profile = "test" if self.plan.profile == "test" else "production"
         timer = _timer()
         self.postgres = await stack.enter_async_context(
-            await Postgres.start(
+            await self.server.start(
                 root and root / "postgres",
                 port=self.ports["postgres"],
                 profile=profile,

@@ -30,7 +30,7 @@ from shoudan_kit.process.supervise import NotStarted
 from tests.chaos.lasting import lasting
 from tests.chaos.partner import Inbox
 from tests.chaos.plan import NATS, POSTGRES, PROCESSES, SUPPLIERS, Fault
-from tests.chaos.stage import Stage, catalogue
+from tests.chaos.stage import CONNECTIONS, Stage, catalogue
 
 HEAL_S = 180
 UNDO_S = 60
@@ -114,6 +114,14 @@ class Nemesis:
         began = time.monotonic()
         await self.stage.wait_healthy(fault.where, HEAL_S)
         self.recovered_s[fault.kind].append(time.monotonic() - began)
+
+    async def _failover(self, fault: Fault) -> None:
+        """The standby takes over, and gets one of its own."""
+        pair = self.stage.pair
+        if pair.copy is None:
+            await pair.pair(CONNECTIONS)
+        await self._back(fault, pair.fail_over())
+        await pair.pair(CONNECTIONS)
 
     async def _pause(self, fault: Fault) -> None:
         self.stage.pause(fault.where)

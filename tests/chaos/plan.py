@@ -137,6 +137,7 @@ KINDS = {
     "backends": Kind(2, SERVICES),
     "postgres_kill": Kind(1, (POSTGRES,)),
     "postgres_restart": Kind(1, (POSTGRES,)),
+    "failover": Kind(1, (POSTGRES,)),
     "nats_kill": Kind(1, (NATS,)),
     "stream_lost": Kind(1, (NATS,)),
     "supplier_down": Kind(1, SUPPLIERS, (0.5, 3.0)),

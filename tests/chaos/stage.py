@@ -16,6 +16,7 @@ from shoudan_cli.credentials import present
 from shoudan_cli.system import System, demo_catalogue
 from shoudan_cli.wiring import LOOPBACK, SERVICES, replica
 from tests.chaos import plan
+from tests.chaos.pair import Pair
 from tests.chaos.proxy import Link, linked
 
 CHANNEL, POOR = "test", "poor"
@@ -52,14 +53,22 @@ CONNECTIONS = 250
 class Stage(System):
     """A whole system whose processes find the servers and each other behind links, by name."""
 
+    server = Pair
     links: dict[str, Link]
 
     async def _start_servers(self, stack: AsyncExitStack) -> None:
         await super()._start_servers(stack)
+        await self.pair.pair(CONNECTIONS)
         self.links = {}
         for name in plan.ANY_LINK:
             _, _, server = name.partition(">")
             self.links[name] = await stack.enter_async_context(linked(self._port(server)))
+
+    @property
+    def pair(self) -> Pair:
+        """PostgreSQL."""
+        assert isinstance(self.postgres, Pair)
+        return self.postgres
 
     def _port(self, server: str) -> int:
         if server == plan.POSTGRES:
