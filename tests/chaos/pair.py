@@ -7,7 +7,9 @@ from shoudan_kit.embedded.postgres import AGAIN_S_MAX
 from tests.kit import standby
 from tests.poll import eventually
 
-IN_STEP = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync' AND state = 'streaming'"
+IN_STEP = (
+    "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync' AND state = 'streaming'"
+)
 PAIRED_S = 60
 
 
