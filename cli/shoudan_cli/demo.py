@@ -10,7 +10,8 @@ import typer
 
 from shoudan_cli import life
 from shoudan_cli.clients import Failed, console, open_clients, run, settings
-from shoudan_cli.language import Lang, chosen, said
+from shoudan_cli.language import said
+from shoudan_kit.language import Lang, chosen
 
 Say = Callable[[str], None]
 SUCCEEDED = 0

@@ -18,11 +18,12 @@ from rich.table import Table
 
 from shoudan_cli import life
 from shoudan_cli.clients import Failed, console, run
-from shoudan_cli.language import Lang, chosen, said
+from shoudan_cli.language import said
 from shoudan_cli.system import PortTaken, Stage, System, log_to_stderr
 from shoudan_cli.systems import folder, free_name, running, starting
 from shoudan_cli.wiring import SERVICES
 from shoudan_kit.embedded import EmbeddedError
+from shoudan_kit.language import Lang, chosen
 from shoudan_kit.process.ports import NoPort
 from shoudan_kit.process.supervise import NotStarted
 

@@ -7,7 +7,8 @@ import re
 import pytest
 import typer
 
-from shoudan_cli.language import _one_of, chosen, said
+from shoudan_cli.language import said
+from shoudan_kit.language import _one_of, chosen
 
 CJK = re.compile("[\u4e00-\u9fff]")
 # Lines as a run prints them; addresses and names are the same in both languages.

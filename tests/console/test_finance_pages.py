@@ -276,6 +276,12 @@ async def test_a_statement_is_read_then_imported_once(books: Books) -> None:
     read = await browser.send("/finance/import", fields, "stall.csv", wrong)
     assert (read.status, "Mistakes: 3." in read.text) == (200, True)
     assert "is no amount in yuan" in read.text
+    assert "AMOUNT_NOT_YUAN" in read.text
+    await browser.speak("zh")
+    chinese = await browser.send("/finance/import", fields, "stall.csv", wrong)
+    assert "“1e3”不是以元为单位的金额" in chinese.text
+    assert "is no amount" not in chinese.text
+    await browser.speak("en")
     assert "Import these rows" not in read.text
     assert (await browser.send("/finance/import", fields, "none.csv", b"")).status == 400
     odd = {**fields, "supersedes": "the last one"}
@@ -329,7 +335,9 @@ async def test_a_workbook_is_read_looked_at_and_decided_as_one(books: Books) -> 
     assert "is decided by now" in second.text
     assert "Yes, decide" not in second.text
     row[10].value = "hope"
-    assert "Mistakes: 1." in (await read()).text
+    mistaken = await read()
+    assert "Mistakes: 1." in mistaken.text
+    assert "DECISION_UNKNOWN" in mistaken.text
     assert (await browser.send("/finance/decide", {"do": "read"}, "no.xlsx", b"")).status == 400
     assert (await browser.get("/finance/sheets/others.xlsx")).status == 404
 

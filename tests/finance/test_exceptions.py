@@ -400,7 +400,8 @@ Run = Callable[..., Awaitable[Result]]
 
 @pytest.fixture
 def run(desk: Desk) -> Run:
-    environ = {"SHOUDAN_FINANCE_TARGET": f"127.0.0.1:{desk.harness.process.port}"}
+    port = desk.harness.process.port
+    environ = {"SHOUDAN_FINANCE_TARGET": f"127.0.0.1:{port}", "SHOUDAN_LANG": "zh"}
 
     async def one(*words: str) -> Result:
         args = (exception_commands.app, list(words))
@@ -437,14 +438,18 @@ async def test_a_workbook_goes_out_is_filled_in_and_comes_back_as_decisions(
     assert (await desk.settled(second)).decision == pb.DECISION_WRITE_OFF
     assert [one.exception_id for one in await desk.listed()] == [third]
     late = await run("apply", str(sheet_file))
-    assert (late.exit_code, f"exception {first}: is decided by now" in late.output) == (1, True)
+    assert (late.exit_code, f"差错 {first}：已处理" in late.output) == (1, True)
     said = await desk.said_of(sheet_file.read_bytes())
     assert (list(said.items), said.error_count) == ([], 2)
     assert "is decided by now" in said.errors[0]
+    assert {one.code for one in said.row_errors} == {"EXCEPTION_DECIDED"}
+    assert all("已处理" in one.why_zh for one in said.row_errors)
     by_number[third][10].value = "挂起"
     book.save(sheet_file)
     wrong = await run("apply", str(sheet_file))
-    assert (wrong.exit_code, "'挂起' is none of 挂账" in wrong.output) == (1, True)
+    assert (wrong.exit_code, "“挂起”不是以下之一：挂账" in wrong.output) == (1, True)
+    english = await run("apply", str(sheet_file), "--lang", "en")
+    assert "'挂起' is none of 挂账" in english.output
     request = pb.GetExceptionSheetRequest(source=desk.source)
     sheet = await desk.stub.GetExceptionSheet(request)
     assert (sheet.exceptions, sheet.more) == (1, False)

@@ -122,6 +122,9 @@ async def test_a_dry_run_says_what_is_wrong_row_by_row_and_imports_nothing(desk:
     data = file_of(("a", 100), ("b", 200)).replace(b"2.00,2026-11-20", b"2.00,2026-13-20")
     done = await desk.import_(data, "dry", dry_run=True)
     assert [(one.row_no, one.column) for one in done.errors] == [(3, "时间"), (4, ""), (4, "")]
+    assert [one.code for one in done.errors] == ["TIME_WRONG", "FOOTER_ROWS", "FOOTER_AMOUNT"]
+    assert done.errors[0].why.endswith("is no time of the forms configured")
+    assert done.errors[0].why_zh.endswith("不符合模板的时间格式")
     assert (done.error_count, done.statement.statement_id) == (3, 0)
     assert [one.their_no for one in done.preview] == ["a"]
     request = await desk.request(data, "dry")
@@ -253,7 +256,8 @@ Run = Callable[..., Awaitable[Result]]
 
 @pytest.fixture
 def run(desk: Desk) -> Run:
-    environ = {"SHOUDAN_FINANCE_TARGET": f"127.0.0.1:{desk.harness.process.port}"}
+    port = desk.harness.process.port
+    environ = {"SHOUDAN_FINANCE_TARGET": f"127.0.0.1:{port}", "SHOUDAN_LANG": "en"}
 
     async def one(*words: str) -> Result:
         args = (statement_commands.app, list(words))
@@ -279,7 +283,13 @@ async def test_the_command_imports_shows_and_lists(run: Run, tmp_path: Path) -> 
     file.write_bytes(file_of(("a", 123)).replace(b"1.23", b"1.2x"))
     bad = await run(*words, "--dry-run")
     assert bad.exit_code == 1
-    assert "row 2, 金额: '1.2x' is no amount in yuan" in bad.output
+    assert "row 2, 金额: '1.2x' is no amount in yuan [AMOUNT_NOT_YUAN]" in bad.output
+    # Not a dry run: nothing is imported, and all that is wrong is shown just so, in the language asked for.
+    for how in ((), ("--dry-run",)):
+        chinese = await run(*words, *how, "--lang", "zh")
+        assert chinese.exit_code == 1
+        assert "第 2 行，金额：“1.2x”不是以元为单位的金额 [AMOUNT_NOT_YUAN]" in chinese.output
+        assert "row 2, 金额" not in chinese.output
 
 
 class Imports(RuleBasedStateMachine):

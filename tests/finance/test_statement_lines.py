@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from shoudan_finance import statement_files
 from shoudan_finance.entries import Line
+from shoudan_finance.row_errors import Wrong
 from shoudan_finance.statement_files import STRINGS_BYTES_MAX, FileTooLarge
-from shoudan_finance.statement_lines import Reading, Wrong
+from shoudan_finance.statement_lines import Reading
 from shoudan_finance.states import EntryKind, Outcome
 from shoudan_finance.templates import Footer, Skip, Template, load
 

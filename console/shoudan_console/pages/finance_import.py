@@ -133,7 +133,12 @@ async def _imported(visit: Visit, asked: Asked) -> Response:
     except ValueError:
         return await show(visit, _("Choose a file that is not empty."))
     request = asked.request(file, visit.known.operator, dry_run=False)
-    found: Any = await visit.ask(calls.IMPORT_STATEMENT, request, calls.LONG_S)
+    try:
+        found: Any = await visit.ask(calls.IMPORT_STATEMENT, request, calls.LONG_S)
+    except Refused as refused:
+        if not refused.reason.endswith("STATEMENT_INVALID"):
+            raise
+        return await _read(visit, asked, file)  # nothing was imported: all that is wrong is shown
     more = {"before": "yes"} if found.existed else {}
     return visit.redirect(PATH, done=str(found.statement.statement_id), **more)
 

@@ -71,7 +71,7 @@ async def _read(visit: Visit, file: uploads.Stored) -> Response:
         "finance_decide_read.html",
         file=file,
         items=[(exceptions.row_of(one.exception), one) for one in found.items],
-        errors=found.errors,
+        errors=found.row_errors,
         error_count=found.error_count,
         decisions=exceptions.DECISIONS,
         sum_micros=sum(one.exception.diff_micros for one in found.items),

@@ -17,7 +17,9 @@ from shoudan.finance.v1 import exception_service_pb2_grpc as stubs
 from shoudan.finance.v1 import statement_service_pb2 as statement_pb
 from shoudan.finance.v1 import statement_service_pb2_grpc as statement_stubs
 from shoudan_finance.exception_sheets import Filled, read_sheet, write_sheet
+from shoudan_finance.row_errors import for_people, wrong
 from shoudan_kit.clock import beijing
+from shoudan_kit.language import Lang, chosen
 from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.proposals.command import ReasonMissing, Why, call_or_propose, lines
 from shoudan_kit.rpc.command import run_command
@@ -215,27 +217,28 @@ def apply(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The workbook.")],
     reason: Reason = "",
     dry_run: Annotated[bool, typer.Option(help="Only show what would be decided.")] = False,
+    lang: Lang = "",
     target: Target = DEFAULT_TARGET,
 ) -> None:
     """Decide as a workbook says: what differs from now is shown, then proposed."""
     with file.open("rb") as opened:
-        filled, wrong = read_sheet(opened)
+        filled, errors = read_sheet(opened)
     undecided = pb.ListExceptionsRequest(undecided=True)
     now = {one.exception_id: one for one in _run(target, lambda stub: _all(stub, undecided))}
-    wrong += [
-        f"exception {one.exception_id}: is decided by now"
+    errors += [
+        wrong(0, "", "EXCEPTION_DECIDED", number=one.exception_id)
         for one in filled
         if one.exception_id not in now
     ]
-    for words in wrong:
-        typer.echo(words, err=True)
+    for each in errors:
+        typer.echo(for_people(each, chosen(lang)), err=True)
     for one in filled:
         if one.exception_id in now:
             amount = micros_to_yuan(now[one.exception_id].diff_micros)
             typer.echo(
                 f"exception {one.exception_id}: {amount} 元: - -> {_word(one.decision)} {one.remark}"
             )
-    if wrong:
+    if errors:
         raise typer.Exit(1)
     if not dry_run and filled:
         _decide(target, filled, reason)

@@ -10,6 +10,7 @@ from typing import IO, Any, Final
 import xlsxwriter
 
 from shoudan.finance.v1 import exception_service_pb2 as pb
+from shoudan_finance.row_errors import Wrong, wrong
 from shoudan_finance.statement_files import FileTooLarge, FileWrong, rows_of
 from shoudan_finance.templates import Template
 from shoudan_kit.money import micros_to_yuan
@@ -67,38 +68,41 @@ def _row(one: pb.Exception) -> list[str]:
     ]
 
 
-def read_sheet(file: IO[bytes]) -> tuple[list[Filled], list[str]]:
-    """What was filled in, and what is wrong, in words; rows without 处理方式 are left alone."""
+def read_sheet(file: IO[bytes]) -> tuple[list[Filled], list[Wrong]]:
+    """What was filled in, and what is wrong; rows without 处理方式 are left alone."""
     template = Template(name="exceptions", columns={}, format="xlsx")
-    filled, wrong, seen = list[Filled](), list[str](), set[int]()
+    filled, errors, seen = list[Filled](), list[Wrong](), set[int]()
     try:
         rows = rows_of(file, template, UNPACKED_MAX)
         _, head = next(rows, (0, list[str]()))
         if tuple(head) != HEAD:
-            return [], ["row 1: has not the columns of `shoudan exception export`"]
+            return [], [wrong(1, "", "SHEET_OTHER")]
         for row_no, cells in rows:
             padded = [*(cell.strip() for cell in cells), *("" for _ in HEAD)]
-            one = _filled(padded)
-            if isinstance(one, str):
-                wrong.append(f"row {row_no}: {one}")
+            one = _filled(row_no, padded)
+            if isinstance(one, Wrong):
+                errors.append(one)
             elif one is not None and one.exception_id in seen:
-                wrong.append(f"row {row_no}: stands there twice")
+                errors.append(wrong(row_no, HEAD[0], "EXCEPTION_TWICE"))
             elif one is not None:
                 seen.add(one.exception_id)
                 filled.append(one)
-    except (FileWrong, FileTooLarge) as error:
-        wrong.append(str(error))
-    return filled, wrong
+    except FileWrong as error:
+        errors.append(error.wrong)
+    except FileTooLarge as error:
+        errors.append(wrong(0, "", "FILE_TOO_LARGE", most=error.most, what=error.what))
+    return filled, errors
 
 
-def _filled(cells: list[str]) -> Filled | str | None:
+def _filled(row_no: int, cells: list[str]) -> Filled | Wrong | None:
     number, word, remark = cells[0], cells[HEAD.index("处理方式")], cells[HEAD.index("备注")]
     if not word:
         return None
     if word not in NUMBERS:
-        return f"处理方式 {word[:20]!r} is none of {', '.join(NUMBERS)}"
+        known = ", ".join(NUMBERS)
+        return wrong(row_no, "处理方式", "DECISION_UNKNOWN", text=word, known=known)
     if not (number.isascii() and number.isdecimal()) or len(number) > 19:
-        return f"差错编号 {number[:20]!r} is no number"
+        return wrong(row_no, HEAD[0], "EXCEPTION_NO_NUMBER", text=number)
     if len(remark) > REMARK_MAX or not remark.isprintable():
-        return f"备注 has more than {REMARK_MAX} printable characters"
+        return wrong(row_no, "备注", "REMARK_TOO_LONG", most=REMARK_MAX)
     return Filled(int(number), NUMBERS[word], remark)

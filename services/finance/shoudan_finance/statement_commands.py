@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import typer
+from grpc import aio
 
 from shoudan.finance.v1 import statement_service_pb2 as pb
 from shoudan.finance.v1 import statement_service_pb2_grpc as stubs
+from shoudan_finance.row_errors import for_people
 from shoudan_kit.clock import beijing
+from shoudan_kit.language import Lang, chosen
 from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.rpc.command import run_command
+from shoudan_kit.rpc.refusal import refused_from_rpc
 
 T = TypeVar("T")
 
@@ -23,6 +27,7 @@ CALL_S: Final = 30.0
 IMPORT_S: Final = 900.0
 PART_BYTES: Final = 2**20
 DEFAULT_TARGET: Final = "127.0.0.1:50056"
+INVALID: Final = "ERROR_REASON_STATEMENT_INVALID"
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -45,6 +50,7 @@ def import_(
     dry_run: Annotated[bool, typer.Option(help="Show what would be imported, row by row.")] = False,
     supersedes: Annotated[int, typer.Option(help="The statement that it corrects.")] = 0,
     reason: Annotated[str, typer.Option(help="Why, for the audit log.")] = "",
+    lang: Lang = "",
     target: Target = DEFAULT_TARGET,
 ) -> None:
     """Import a statement, whole or not at all. Exit code 1 when rows are wrong."""
@@ -60,8 +66,7 @@ def import_(
     for one in found.preview:
         typer.echo(_row(one))
     for wrong in found.errors:
-        where = f"row {wrong.row_no}" + (f", {wrong.column}" if wrong.column else "")
-        typer.echo(f"{where}: {wrong.why}", err=True)
+        typer.echo(for_people(wrong, chosen(lang)), err=True)
     typer.echo(_line(found.statement))
     if found.existed:
         typer.echo("imported before: the same file")
@@ -123,6 +128,13 @@ async def _imported(
         for part_no, part in bar:
             given = pb.StorePartRequest(sha256=request.sha256, part_no=part_no, data=part)
             await stub.StorePart(given, timeout=CALL_S)
+    try:
+        return await stub.ImportStatement(request, timeout=IMPORT_S)
+    except aio.AioRpcError as error:
+        refused = refused_from_rpc(error)
+        if refused is None or refused.reason != INVALID or request.dry_run:
+            raise
+    request.dry_run = True  # nothing was imported: all that is wrong is shown, not the first of it
     return await stub.ImportStatement(request, timeout=IMPORT_S)
 
 

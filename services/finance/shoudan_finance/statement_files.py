@@ -19,6 +19,7 @@ from openpyxl.packaging.manifest import Manifest
 from openpyxl.xml.constants import ARC_CONTENT_TYPES, SHARED_STRINGS, WORKSHEET_TYPE
 from openpyxl.xml.functions import fromstring
 
+from shoudan_finance.row_errors import wrong
 from shoudan_finance.templates import Template
 
 CELL_MAX: Final = 1024  # characters
@@ -53,9 +54,9 @@ _BROKEN: Final = (
 class FileWrong(Exception):
     """The file cannot be read on from this row."""
 
-    def __init__(self, row_no: int, why: str) -> None:
-        super().__init__(f"row {row_no}: {why}")
-        self.row_no, self.why = row_no, why
+    def __init__(self, row_no: int, code: str, **facts: object) -> None:
+        self.wrong = wrong(row_no, "", code, **facts)
+        super().__init__(f"row {row_no}: {self.wrong.why}")
 
 
 class FileTooLarge(Exception):
@@ -80,7 +81,7 @@ class _Bounded(io.RawIOBase):
         try:
             data = self._inner.read(len(buffer))
         except (OSError, EOFError, zlib.error):
-            raise FileWrong(0, "is packed, and cannot be unpacked") from None
+            raise FileWrong(0, "PACKED_BROKEN") from None
         self._left -= len(data)
         if self._left < 0:
             raise FileTooLarge("bytes unpacked", self._most)
@@ -121,13 +122,13 @@ def _csv(file: io.BufferedReader, template: Template) -> Iterator[tuple[int, lis
         except StopIteration:
             return
         except UnicodeDecodeError:
-            raise FileWrong(reader.line_num + 1, f"is not written in {template.encoding}") from None
-        except csv.Error as error:
-            raise FileWrong(reader.line_num, f"is no CSV: {error}") from None
-        except _RowTooLong:
             raise FileWrong(
-                reader.line_num + 1, f"has more than {ROW_CHARS_MAX} characters"
+                reader.line_num + 1, "ENCODING_OTHER", encoding=template.encoding
             ) from None
+        except csv.Error:
+            raise FileWrong(reader.line_num, "CSV_BROKEN") from None
+        except _RowTooLong:
+            raise FileWrong(reader.line_num + 1, "ROW_TOO_LONG", most=ROW_CHARS_MAX) from None
         if any(cells):
             yield reader.line_num, _checked(reader.line_num, cells)
 
@@ -161,21 +162,21 @@ def _fixed(file: io.BufferedReader, template: Template) -> Iterator[tuple[int, l
     while line := file.readline(LINE_BYTES_MAX + 1):
         row_no += 1
         if len(line) > LINE_BYTES_MAX:
-            raise FileWrong(row_no, f"has more than {LINE_BYTES_MAX} bytes")
+            raise FileWrong(row_no, "LINE_TOO_LONG", most=LINE_BYTES_MAX)
         try:
             words = line.decode(template.encoding).rstrip("\r\n")
         except UnicodeDecodeError:
-            raise FileWrong(row_no, f"is not written in {template.encoding}") from None
+            raise FileWrong(row_no, "ENCODING_OTHER", encoding=template.encoding) from None
         if words.strip():
             yield row_no, [words]
 
 
 def _checked(row_no: int, cells: list[str]) -> list[str]:
     if len(cells) > CELLS_MAX:
-        raise FileWrong(row_no, f"has more than {CELLS_MAX} cells")
+        raise FileWrong(row_no, "TOO_MANY_CELLS", most=CELLS_MAX)
     for at, cell in enumerate(cells, 1):
         if len(cell) > CELL_MAX:
-            raise FileWrong(row_no, f"cell {at} has more than {CELL_MAX} characters")
+            raise FileWrong(row_no, "CELL_TOO_LONG", cell=at, most=CELL_MAX)
     return cells
 
 
@@ -189,11 +190,11 @@ def _workbook(
     except (FileWrong, FileTooLarge):
         raise
     except _BROKEN:
-        raise FileWrong(0, "is no workbook") from None
+        raise FileWrong(0, "WORKBOOK_BROKEN") from None
     try:
         names = book.sheetnames
         if template.sheet and template.sheet not in names:
-            raise FileWrong(0, f"has no sheet {template.sheet}")
+            raise FileWrong(0, "SHEET_MISSING", text=template.sheet)
         yield from _sheet(book[template.sheet or names[0]])
     finally:
         book.close()
@@ -209,7 +210,7 @@ def _sheet(sheet: Any) -> Iterator[tuple[int, list[str]]]:
         except StopIteration:
             return
         except _BROKEN:
-            raise FileWrong(row_no, "cannot be read as a row of a sheet") from None
+            raise FileWrong(row_no, "ROW_BROKEN") from None
         cells = [_cell(row_no, value) for value in values]
         while cells and not cells[-1]:
             cells.pop()
@@ -227,9 +228,7 @@ def _cell(row_no: int, value: Any) -> str:
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, int) and abs(value) >= ROUNDED_FROM:
-        raise FileWrong(
-            row_no, "has a number of which a spreadsheet keeps fifteen digits: use text"
-        )
+        raise FileWrong(row_no, "ROUNDED_NUMBER")
     return repr(value)
 
 
@@ -246,7 +245,7 @@ def _check_zip(file: IO[bytes], unpacked_max: int) -> None:
             raise FileTooLarge("bytes unpacked", min(unpacked_max, ZIP_RATIO_MAX * packed))
         for one in entries:
             if one.filename.startswith(("/", "\\")) or ".." in one.filename.split("/"):
-                raise FileWrong(0, "is a workbook with a file outside of it")
+                raise FileWrong(0, "OUTSIDE")
         strings, sheets = _parts(archive)
     file.seek(0)
     if sum(one.file_size for one in entries if one.filename in strings) > STRINGS_BYTES_MAX:

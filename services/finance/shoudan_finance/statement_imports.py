@@ -26,8 +26,9 @@ from shoudan_finance.refusals import (
     StatementTooLarge,
     TemplateNotFound,
 )
+from shoudan_finance.row_errors import Wrong
 from shoudan_finance.statement_files import FileTooLarge
-from shoudan_finance.statement_lines import Reading, Wrong
+from shoudan_finance.statement_lines import Reading
 from shoudan_finance.states import STATEMENT
 from shoudan_finance.store import entries, matches, statements
 from shoudan_finance.store.entries import Digests, New

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timezone
 from typing import IO, Final
 
 from shoudan_finance.entries import Line
+from shoudan_finance.row_errors import Wrong, wrong
 from shoudan_finance.statement_files import FileWrong, rows_of
 from shoudan_finance.states import EntryKind
 from shoudan_finance.templates import (
@@ -34,21 +35,12 @@ _USUAL: Final = "%Y-%m-%d %H:%M:%S"
 _IS_USUAL: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}").fullmatch
 
 
-@dataclass(frozen=True, slots=True)
-class Wrong:
-    """What is wrong with a row."""
-
-    row_no: int
-    column: str
-    why: str
-
-
 class _Cell(Exception):
     """What is wrong with a cell."""
 
-    def __init__(self, name: str, why: str) -> None:
-        super().__init__(f"{name}: {why}")
-        self.name, self.why = name, why
+    def __init__(self, name: str, code: str, **facts: object) -> None:
+        super().__init__(f"{name}: {code}")
+        self.name, self.code, self.facts = name, code, facts
 
 
 @dataclass(slots=True)
@@ -90,10 +82,10 @@ class Reading:
             self._head()
             yield from self._body()
         except FileWrong as error:
-            yield Wrong(error.row_no, "", error.why)
+            yield error.wrong
             return
         if self._template.footer is not None and not self.counted.ended:
-            yield Wrong(0, "", f"no row begins with {self._template.footer.begins}: half a file")
+            yield wrong(0, "", "FOOTER_MISSING", begins=self._template.footer.begins)
 
     def _head(self) -> None:
         one = self._template
@@ -112,7 +104,7 @@ class Reading:
             if place not in found and name not in _OPTIONAL
         ]
         if missing:
-            raise FileWrong(row_no, f"has no column {', '.join(missing)}")
+            raise FileWrong(row_no, "COLUMNS_MISSING", columns=", ".join(missing))
         self._places = {name: found[place] for name, place in one.columns.items() if place in found}
 
     def _body(self) -> Iterator[Line | Wrong]:
@@ -130,7 +122,7 @@ class Reading:
                 line = self._line(row_no, values)
             except _Cell as error:
                 column = self._template.columns.get(error.name, "")
-                yield Wrong(row_no, column, error.why)
+                yield wrong(row_no, column, error.code, **error.facts)
                 continue
             self.counted.add(line)
             yield line
@@ -159,7 +151,7 @@ class Reading:
             for name in ("our_no", "their_no", "settle_no", "account")
         }
         if not any(numbers.values()):
-            raise _Cell("our_no", "the row has no number and no account")
+            raise _Cell("our_no", "NO_NUMBER")
         return Line(
             row_no=row_no,
             source=self._whose(values),
@@ -182,7 +174,8 @@ class Reading:
                 return fen_to_micros(_whole(plain))
             return yuan_to_micros(_tidied(plain), signed=True)
         except ValueError:
-            raise _Cell(name, f"{text[:40]!r} is no amount in {self._template.unit}") from None
+            code = "AMOUNT_NOT_FEN" if self._template.unit == "fen" else "AMOUNT_NOT_YUAN"
+            raise _Cell(name, code, text=text) from None
 
     def _signed(self, kind: EntryKind, micros: int) -> int:
         signs = self._template.signs
@@ -201,7 +194,7 @@ class Reading:
                 continue
             if 2000 <= found.year <= 2100:
                 return found.astimezone(UTC)
-        raise _Cell("time", f"{words[:40]!r} is no time of the forms configured")
+        raise _Cell("time", "TIME_WRONG", text=words)
 
     # -------------------------------------------------------- the footer
     def _foot(self, footer: Footer, row_no: int, cells: Sequence[str]) -> Iterator[Wrong]:
@@ -213,7 +206,7 @@ class Reading:
         if footer.rows_cell:
             said = _at(cells, footer.rows_cell)
             if said != str(counted.rows):
-                yield Wrong(row_no, "", f"says {said[:40]} rows, {counted.rows} are here")
+                yield wrong(row_no, "", "FOOTER_ROWS", text=said, rows=counted.rows)
         if footer.amount_cell:
             said = _at(cells, footer.amount_cell)
             gross = counted.credits_micros + counted.debits_micros
@@ -221,10 +214,10 @@ class Reading:
             try:
                 micros = abs(self._money("amount", said))
             except _Cell:
-                yield Wrong(row_no, "", f"{said[:40]!r} is no amount")
+                yield wrong(row_no, "", "FOOTER_NO_AMOUNT", text=said)
                 return
             if micros != (gross if footer.gross else net):
-                yield Wrong(row_no, "", f"says {said[:40]}, the rows come to another sum")
+                yield wrong(row_no, "", "FOOTER_AMOUNT", text=said)
 
 
 def cleaned(cell: str) -> str:
@@ -252,13 +245,13 @@ def _number(name: str, text: str) -> str:
     if not text:
         return text
     if len(text) > NUMBER_MAX:
-        raise _Cell(name, f"has more than {NUMBER_MAX} characters")
+        raise _Cell(name, "TEXT_TOO_LONG", most=NUMBER_MAX)
     if not text.isprintable():
-        raise _Cell(name, "has a character that cannot be printed")
+        raise _Cell(name, "NOT_PRINTABLE")
     if text.startswith(_FORMULA):
-        raise _Cell(name, "begins as a formula does")
+        raise _Cell(name, "FORMULA")
     if "e+" in text.lower() and text[:1].isdecimal():
-        raise _Cell(name, "was rounded by a spreadsheet")
+        raise _Cell(name, "ROUNDED")
     return text
 
 
@@ -268,7 +261,7 @@ def _word(values: Mapping[str, str], name: str, known: Mapping[str, str], other:
         return other
     found = known.get(values[name])
     if found is None:
-        raise _Cell(name, f"{values[name][:40]!r} is not among the codes of the template")
+        raise _Cell(name, "CODE_UNKNOWN", text=values[name])
     return found
 
 

@@ -17,12 +17,14 @@ from shoudan_finance.delivery_client import SignedCall
 from shoudan_finance.exception_sheets import read_sheet, write_sheet
 from shoudan_finance.exceptions import Shown, checked
 from shoudan_finance.refusals import FieldInvalid
+from shoudan_finance.row_errors import Wrong, wrong
 from shoudan_finance.rpc.reading import (
     before_of,
     day_of,
     page_size,
     parts_of,
     person,
+    row_error,
     sha256_of,
     source_of,
 )
@@ -126,9 +128,9 @@ class ExceptionServicer(pb_grpc.ExceptionServiceServicer):
         """What a workbook that was filled in would decide."""
         sha256, parts = sha256_of(request.sha256), parts_of(request.parts)
         async with statement_imports.stored_file(self._context, sha256, parts) as (file, _):
-            filled, wrong = await asyncio.to_thread(read_sheet, file)
+            filled, errors = await asyncio.to_thread(read_sheet, file)
         if len(filled) > exceptions.ITEMS_MAX:
-            wrong.append(f"more than {exceptions.ITEMS_MAX} are decided at once")
+            errors.append(wrong(0, "", "TOO_MANY_DECISIONS", most=exceptions.ITEMS_MAX))
         filled = filled[: exceptions.ITEMS_MAX]
         numbers = [one.exception_id for one in filled]
         shown = await exceptions.of_numbers(self._context, numbers) if numbers else []
@@ -140,12 +142,15 @@ class ExceptionServicer(pb_grpc.ExceptionServiceServicer):
         for one in filled:
             found = now.get(one.exception_id)
             if found is None or not EXCEPTION.allows(found.row.status, ExceptionEvent.DECIDED):
-                wrong.append(f"exception {one.exception_id}: is decided by now, or is none")
+                errors.append(wrong(0, "", "EXCEPTION_DECIDED", number=one.exception_id))
                 continue
             decision = pb.Decision.ValueType(one.decision)
             items.append(item(exception=_exception(found), decision=decision, remark=one.remark))
         return pb.CheckExceptionSheetResponse(
-            items=items, errors=wrong[:ERRORS_SHOWN], error_count=len(wrong)
+            items=items,
+            errors=[_in_words(one) for one in errors[:ERRORS_SHOWN]],
+            error_count=len(errors),
+            row_errors=[row_error(one) for one in errors[:ERRORS_SHOWN]],
         )
 
     async def ResendExceptionNotifies(
@@ -245,6 +250,10 @@ class ExceptionServicer(pb_grpc.ExceptionServiceServicer):
         found = await exceptions.disputes(self._context, before, most + 1)
         token = str(found[most - 1].dispute_id) if len(found) > most else ""
         return pb.ListDisputesResponse(disputes=map(_dispute, found[:most]), next_page_token=token)
+
+
+def _in_words(one: Wrong) -> str:
+    return f"row {one.row_no}: {one.why}" if one.row_no else one.why
 
 
 def _words(name: str, given: str, most: int) -> str:

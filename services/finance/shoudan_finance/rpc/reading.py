@@ -1,13 +1,16 @@
-"""Days, pages, sources and persons as requests name them."""
+"""Days, pages, sources and persons as requests name them; what is wrong with a row, as it is answered."""
 
 from __future__ import annotations
 
 from datetime import date, timedelta
 from typing import Final
 
+from shoudan.finance.v1 import statement_service_pb2 as pb
 from shoudan_finance.refusals import FieldInvalid
+from shoudan_finance.row_errors import Wrong
 from shoudan_kit import clock
 from shoudan_kit.db.pages import ID_MAX
+from shoudan_kit.rpc.messages import filled
 
 PAGE_DEFAULT: Final = 100
 PAGE_MAX: Final = 1000
@@ -77,3 +80,8 @@ def sha256_of(given: bytes) -> bytes:
     if len(given) != SHA256_BYTES:
         raise FieldInvalid("sha256", f"has not {SHA256_BYTES} bytes")
     return given
+
+
+def row_error(one: Wrong) -> pb.RowError:
+    """What is wrong with a row, by its code and in both languages."""
+    return filled(pb.RowError, one)

@@ -16,6 +16,7 @@ from shoudan_finance.rpc.reading import (
     page_size,
     parts_of,
     person,
+    row_error,
     sha256_of,
     source_of,
 )
@@ -119,7 +120,7 @@ def _found(found: Found) -> pb.ImportStatementResponse:
     return pb.ImportStatementResponse(
         statement=_statement(found.statement),
         existed=found.existed,
-        errors=[filled(pb.RowError, one) for one in found.errors],
+        errors=[row_error(one) for one in found.errors],
         error_count=found.error_count,
         preview=map(_row, found.preview),
     )

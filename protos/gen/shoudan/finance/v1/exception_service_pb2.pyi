@@ -787,6 +787,7 @@ class CheckExceptionSheetResponse(_message.Message):
     ITEMS_FIELD_NUMBER: _builtins.int
     ERRORS_FIELD_NUMBER: _builtins.int
     ERROR_COUNT_FIELD_NUMBER: _builtins.int
+    ROW_ERRORS_FIELD_NUMBER: _builtins.int
     error_count: _builtins.int
     """How much is wrong."""
     @_builtins.property
@@ -797,16 +798,21 @@ class CheckExceptionSheetResponse(_message.Message):
     def errors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What is wrong, in words, the first 100."""
 
+    @_builtins.property
+    def row_errors(self) -> _containers.RepeatedCompositeFieldContainer[_statement_service_pb2.RowError]:
+        """The same as errors, with their rows and codes; row 0 is the whole file."""
+
     def __init__(
         self,
         *,
         items: _abc.Iterable[Global___CheckExceptionSheetResponse.Item] | None = ...,
         errors: _abc.Iterable[_builtins.str] | None = ...,
         error_count: _builtins.int = ...,
+        row_errors: _abc.Iterable[_statement_service_pb2.RowError] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_count", b"error_count", "errors", b"errors", "items", b"items"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_count", b"error_count", "errors", b"errors", "items", b"items", "row_errors", b"row_errors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

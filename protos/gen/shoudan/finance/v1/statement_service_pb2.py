@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from shoudan.core.v1 import callers_pb2 as shoudan_dot_core_dot_v1_dot_callers__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*shoudan/finance/v1/statement_service.proto\x12\x12shoudan.finance.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dshoudan/core/v1/callers.proto\"\x9d\x01\n\x08Template\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12&\n\x04\x62ook\x18\x04 \x01(\x0e\x32\x18.shoudan.finance.v1.Book\x12\x0e\n\x06\x66ormat\x18\x05 \x01(\t\x12\x10\n\x08\x65ncoding\x18\x06 \x01(\t\x12\x0c\n\x04unit\x18\x07 \x01(\t\x12\x0c\n\x04json\x18\x08 \x01(\t\"\xe6\x03\n\tStatement\x12\x14\n\x0cstatement_id\x18\x01 \x01(\x03\x12\x10\n\x08template\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12&\n\x04\x62ook\x18\x04 \x01(\x0e\x32\x18.shoudan.finance.v1.Book\x12\x11\n\tfile_name\x18\x05 \x01(\t\x12\x0e\n\x06sha256\x18\x06 \x01(\x0c\x12\x12\n\nfile_bytes\x18\x07 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x08 \x01(\x03\x12\x12\n\nduplicates\x18\t \x01(\x03\x12\x0f\n\x07skipped\x18\n \x01(\x03\x12\x16\n\x0e\x63redits_micros\x18\x0b \x01(\x03\x12\x15\n\rdebits_micros\x18\x0c \x01(\x03\x12\x11\n\tfirst_day\x18\r \x01(\t\x12\x10\n\x08last_day\x18\x0e \x01(\t\x12\x33\n\x06status\x18\x0f \x01(\x0e\x32#.shoudan.finance.v1.StatementStatus\x12\x12\n\nsupersedes\x18\x10 \x01(\x03\x12\n\n\x02\x62y\x18\x11 \x01(\t\x12/\n\x0b\x63reate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0esupersede_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"7\n\x08RowError\x12\x0e\n\x06row_no\x18\x01 \x01(\x03\x12\x0e\n\x06\x63olumn\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\"\xd7\x01\n\x03Row\x12\x0e\n\x06row_no\x18\x01 \x01(\x03\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06our_no\x18\x03 \x01(\t\x12\x10\n\x08their_no\x18\x04 \x01(\t\x12\x11\n\tsettle_no\x18\x05 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x06 \x01(\t\x12\x13\n\x0b\x66\x61\x63\x65_micros\x18\x07 \x01(\x03\x12\x15\n\ramount_micros\x18\x08 \x01(\x03\x12\x0f\n\x07outcome\x18\t \x01(\t\x12/\n\x0bhappen_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x16\n\x14ListTemplatesRequest\"H\n\x15ListTemplatesResponse\x12/\n\ttemplates\x18\x01 \x03(\x0b\x32\x1c.shoudan.finance.v1.Template\"A\n\x10StorePartRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\x0f\n\x07part_no\x18\x02 \x01(\x05\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x13\n\x11StorePartResponse\"\xad\x01\n\x16ImportStatementRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\r\n\x05parts\x18\x02 \x01(\x05\x12\x10\n\x08template\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x11\n\tfile_name\x18\x05 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x06 \x01(\x08\x12\x12\n\nsupersedes\x18\x07 \x01(\x03\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\n\n\x02\x62y\x18\t \x01(\t\"\xc9\x01\n\x17ImportStatementResponse\x12\x30\n\tstatement\x18\x01 \x01(\x0b\x32\x1d.shoudan.finance.v1.Statement\x12\x0f\n\x07\x65xisted\x18\x02 \x01(\x08\x12,\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x1c.shoudan.finance.v1.RowError\x12\x13\n\x0b\x65rror_count\x18\x04 \x01(\x03\x12(\n\x07preview\x18\x05 \x03(\x0b\x32\x17.shoudan.finance.v1.Row\"N\n\x15ListStatementsRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"d\n\x16ListStatementsResponse\x12\x31\n\nstatements\x18\x01 \x03(\x0b\x32\x1d.shoudan.finance.v1.Statement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"+\n\x13GetStatementRequest\x12\x14\n\x0cstatement_id\x18\x01 \x01(\x03\"H\n\x14GetStatementResponse\x12\x30\n\tstatement\x18\x01 \x01(\x0b\x32\x1d.shoudan.finance.v1.Statement*K\n\x04\x42ook\x12\x14\n\x10\x42OOK_UNSPECIFIED\x10\x00\x12\r\n\tBOOK_OURS\x10\x01\x12\x0f\n\x0b\x42OOK_THEIRS\x10\x02\x12\r\n\tBOOK_BANK\x10\x03*s\n\x0fStatementStatus\x12 \n\x1cSTATEMENT_STATUS_UNSPECIFIED\x10\x00\x12\x1d\n\x19STATEMENT_STATUS_IMPORTED\x10\x14\x12\x1f\n\x1bSTATEMENT_STATUS_SUPERSEDED\x10Z2\x8c\x05\n\x10StatementService\x12r\n\rListTemplates\x12(.shoudan.finance.v1.ListTemplatesRequest\x1a).shoudan.finance.v1.ListTemplatesResponse\"\x0c\xf2\xb5\x18\x08\x12\x06viewer\x12\x83\x01\n\tStorePart\x12$.shoudan.finance.v1.StorePartRequest\x1a%.shoudan.finance.v1.StorePartResponse\")\xf2\xb5\x18%\x12\x03ops\x12\rfinance-maker\x12\x0f\x66inance-checker\x12\x95\x01\n\x0fImportStatement\x12*.shoudan.finance.v1.ImportStatementRequest\x1a+.shoudan.finance.v1.ImportStatementResponse\")\xf2\xb5\x18%\x12\x03ops\x12\rfinance-maker\x12\x0f\x66inance-checker\x12u\n\x0eListStatements\x12).shoudan.finance.v1.ListStatementsRequest\x1a*.shoudan.finance.v1.ListStatementsResponse\"\x0c\xf2\xb5\x18\x08\x12\x06viewer\x12o\n\x0cGetStatement\x12\'.shoudan.finance.v1.GetStatementRequest\x1a(.shoudan.finance.v1.GetStatementResponse\"\x0c\xf2\xb5\x18\x08\x12\x06viewerb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*shoudan/finance/v1/statement_service.proto\x12\x12shoudan.finance.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dshoudan/core/v1/callers.proto\"\x9d\x01\n\x08Template\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12&\n\x04\x62ook\x18\x04 \x01(\x0e\x32\x18.shoudan.finance.v1.Book\x12\x0e\n\x06\x66ormat\x18\x05 \x01(\t\x12\x10\n\x08\x65ncoding\x18\x06 \x01(\t\x12\x0c\n\x04unit\x18\x07 \x01(\t\x12\x0c\n\x04json\x18\x08 \x01(\t\"\xe6\x03\n\tStatement\x12\x14\n\x0cstatement_id\x18\x01 \x01(\x03\x12\x10\n\x08template\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12&\n\x04\x62ook\x18\x04 \x01(\x0e\x32\x18.shoudan.finance.v1.Book\x12\x11\n\tfile_name\x18\x05 \x01(\t\x12\x0e\n\x06sha256\x18\x06 \x01(\x0c\x12\x12\n\nfile_bytes\x18\x07 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x08 \x01(\x03\x12\x12\n\nduplicates\x18\t \x01(\x03\x12\x0f\n\x07skipped\x18\n \x01(\x03\x12\x16\n\x0e\x63redits_micros\x18\x0b \x01(\x03\x12\x15\n\rdebits_micros\x18\x0c \x01(\x03\x12\x11\n\tfirst_day\x18\r \x01(\t\x12\x10\n\x08last_day\x18\x0e \x01(\t\x12\x33\n\x06status\x18\x0f \x01(\x0e\x32#.shoudan.finance.v1.StatementStatus\x12\x12\n\nsupersedes\x18\x10 \x01(\x03\x12\n\n\x02\x62y\x18\x11 \x01(\t\x12/\n\x0b\x63reate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0esupersede_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"U\n\x08RowError\x12\x0e\n\x06row_no\x18\x01 \x01(\x03\x12\x0e\n\x06\x63olumn\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\x12\x0c\n\x04\x63ode\x18\x04 \x01(\t\x12\x0e\n\x06why_zh\x18\x05 \x01(\t\"\xd7\x01\n\x03Row\x12\x0e\n\x06row_no\x18\x01 \x01(\x03\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06our_no\x18\x03 \x01(\t\x12\x10\n\x08their_no\x18\x04 \x01(\t\x12\x11\n\tsettle_no\x18\x05 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x06 \x01(\t\x12\x13\n\x0b\x66\x61\x63\x65_micros\x18\x07 \x01(\x03\x12\x15\n\ramount_micros\x18\x08 \x01(\x03\x12\x0f\n\x07outcome\x18\t \x01(\t\x12/\n\x0bhappen_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x16\n\x14ListTemplatesRequest\"H\n\x15ListTemplatesResponse\x12/\n\ttemplates\x18\x01 \x03(\x0b\x32\x1c.shoudan.finance.v1.Template\"A\n\x10StorePartRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\x0f\n\x07part_no\x18\x02 \x01(\x05\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x13\n\x11StorePartResponse\"\xad\x01\n\x16ImportStatementRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\r\n\x05parts\x18\x02 \x01(\x05\x12\x10\n\x08template\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x11\n\tfile_name\x18\x05 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x06 \x01(\x08\x12\x12\n\nsupersedes\x18\x07 \x01(\x03\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\n\n\x02\x62y\x18\t \x01(\t\"\xc9\x01\n\x17ImportStatementResponse\x12\x30\n\tstatement\x18\x01 \x01(\x0b\x32\x1d.shoudan.finance.v1.Statement\x12\x0f\n\x07\x65xisted\x18\x02 \x01(\x08\x12,\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x1c.shoudan.finance.v1.RowError\x12\x13\n\x0b\x65rror_count\x18\x04 \x01(\x03\x12(\n\x07preview\x18\x05 \x03(\x0b\x32\x17.shoudan.finance.v1.Row\"N\n\x15ListStatementsRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"d\n\x16ListStatementsResponse\x12\x31\n\nstatements\x18\x01 \x03(\x0b\x32\x1d.shoudan.finance.v1.Statement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"+\n\x13GetStatementRequest\x12\x14\n\x0cstatement_id\x18\x01 \x01(\x03\"H\n\x14GetStatementResponse\x12\x30\n\tstatement\x18\x01 \x01(\x0b\x32\x1d.shoudan.finance.v1.Statement*K\n\x04\x42ook\x12\x14\n\x10\x42OOK_UNSPECIFIED\x10\x00\x12\r\n\tBOOK_OURS\x10\x01\x12\x0f\n\x0b\x42OOK_THEIRS\x10\x02\x12\r\n\tBOOK_BANK\x10\x03*s\n\x0fStatementStatus\x12 \n\x1cSTATEMENT_STATUS_UNSPECIFIED\x10\x00\x12\x1d\n\x19STATEMENT_STATUS_IMPORTED\x10\x14\x12\x1f\n\x1bSTATEMENT_STATUS_SUPERSEDED\x10Z2\x8c\x05\n\x10StatementService\x12r\n\rListTemplates\x12(.shoudan.finance.v1.ListTemplatesRequest\x1a).shoudan.finance.v1.ListTemplatesResponse\"\x0c\xf2\xb5\x18\x08\x12\x06viewer\x12\x83\x01\n\tStorePart\x12$.shoudan.finance.v1.StorePartRequest\x1a%.shoudan.finance.v1.StorePartResponse\")\xf2\xb5\x18%\x12\x03ops\x12\rfinance-maker\x12\x0f\x66inance-checker\x12\x95\x01\n\x0fImportStatement\x12*.shoudan.finance.v1.ImportStatementRequest\x1a+.shoudan.finance.v1.ImportStatementResponse\")\xf2\xb5\x18%\x12\x03ops\x12\rfinance-maker\x12\x0f\x66inance-checker\x12u\n\x0eListStatements\x12).shoudan.finance.v1.ListStatementsRequest\x1a*.shoudan.finance.v1.ListStatementsResponse\"\x0c\xf2\xb5\x18\x08\x12\x06viewer\x12o\n\x0cGetStatement\x12\'.shoudan.finance.v1.GetStatementRequest\x1a(.shoudan.finance.v1.GetStatementResponse\"\x0c\xf2\xb5\x18\x08\x12\x06viewerb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,38 +43,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATEMENTSERVICE'].methods_by_name['ListStatements']._serialized_options = b'\362\265\030\010\022\006viewer'
   _globals['_STATEMENTSERVICE'].methods_by_name['GetStatement']._loaded_options = None
   _globals['_STATEMENTSERVICE'].methods_by_name['GetStatement']._serialized_options = b'\362\265\030\010\022\006viewer'
-  _globals['_BOOK']._serialized_start=1921
-  _globals['_BOOK']._serialized_end=1996
-  _globals['_STATEMENTSTATUS']._serialized_start=1998
-  _globals['_STATEMENTSTATUS']._serialized_end=2113
+  _globals['_BOOK']._serialized_start=1951
+  _globals['_BOOK']._serialized_end=2026
+  _globals['_STATEMENTSTATUS']._serialized_start=2028
+  _globals['_STATEMENTSTATUS']._serialized_end=2143
   _globals['_TEMPLATE']._serialized_start=131
   _globals['_TEMPLATE']._serialized_end=288
   _globals['_STATEMENT']._serialized_start=291
   _globals['_STATEMENT']._serialized_end=777
   _globals['_ROWERROR']._serialized_start=779
-  _globals['_ROWERROR']._serialized_end=834
-  _globals['_ROW']._serialized_start=837
-  _globals['_ROW']._serialized_end=1052
-  _globals['_LISTTEMPLATESREQUEST']._serialized_start=1054
-  _globals['_LISTTEMPLATESREQUEST']._serialized_end=1076
-  _globals['_LISTTEMPLATESRESPONSE']._serialized_start=1078
-  _globals['_LISTTEMPLATESRESPONSE']._serialized_end=1150
-  _globals['_STOREPARTREQUEST']._serialized_start=1152
-  _globals['_STOREPARTREQUEST']._serialized_end=1217
-  _globals['_STOREPARTRESPONSE']._serialized_start=1219
-  _globals['_STOREPARTRESPONSE']._serialized_end=1238
-  _globals['_IMPORTSTATEMENTREQUEST']._serialized_start=1241
-  _globals['_IMPORTSTATEMENTREQUEST']._serialized_end=1414
-  _globals['_IMPORTSTATEMENTRESPONSE']._serialized_start=1417
-  _globals['_IMPORTSTATEMENTRESPONSE']._serialized_end=1618
-  _globals['_LISTSTATEMENTSREQUEST']._serialized_start=1620
-  _globals['_LISTSTATEMENTSREQUEST']._serialized_end=1698
-  _globals['_LISTSTATEMENTSRESPONSE']._serialized_start=1700
-  _globals['_LISTSTATEMENTSRESPONSE']._serialized_end=1800
-  _globals['_GETSTATEMENTREQUEST']._serialized_start=1802
-  _globals['_GETSTATEMENTREQUEST']._serialized_end=1845
-  _globals['_GETSTATEMENTRESPONSE']._serialized_start=1847
-  _globals['_GETSTATEMENTRESPONSE']._serialized_end=1919
-  _globals['_STATEMENTSERVICE']._serialized_start=2116
-  _globals['_STATEMENTSERVICE']._serialized_end=2768
+  _globals['_ROWERROR']._serialized_end=864
+  _globals['_ROW']._serialized_start=867
+  _globals['_ROW']._serialized_end=1082
+  _globals['_LISTTEMPLATESREQUEST']._serialized_start=1084
+  _globals['_LISTTEMPLATESREQUEST']._serialized_end=1106
+  _globals['_LISTTEMPLATESRESPONSE']._serialized_start=1108
+  _globals['_LISTTEMPLATESRESPONSE']._serialized_end=1180
+  _globals['_STOREPARTREQUEST']._serialized_start=1182
+  _globals['_STOREPARTREQUEST']._serialized_end=1247
+  _globals['_STOREPARTRESPONSE']._serialized_start=1249
+  _globals['_STOREPARTRESPONSE']._serialized_end=1268
+  _globals['_IMPORTSTATEMENTREQUEST']._serialized_start=1271
+  _globals['_IMPORTSTATEMENTREQUEST']._serialized_end=1444
+  _globals['_IMPORTSTATEMENTRESPONSE']._serialized_start=1447
+  _globals['_IMPORTSTATEMENTRESPONSE']._serialized_end=1648
+  _globals['_LISTSTATEMENTSREQUEST']._serialized_start=1650
+  _globals['_LISTSTATEMENTSREQUEST']._serialized_end=1728
+  _globals['_LISTSTATEMENTSRESPONSE']._serialized_start=1730
+  _globals['_LISTSTATEMENTSRESPONSE']._serialized_end=1830
+  _globals['_GETSTATEMENTREQUEST']._serialized_start=1832
+  _globals['_GETSTATEMENTREQUEST']._serialized_end=1875
+  _globals['_GETSTATEMENTRESPONSE']._serialized_start=1877
+  _globals['_GETSTATEMENTRESPONSE']._serialized_end=1949
+  _globals['_STATEMENTSERVICE']._serialized_start=2146
+  _globals['_STATEMENTSERVICE']._serialized_end=2798
 # @@protoc_insertion_point(module_scope)

@@ -229,22 +229,30 @@ class RowError(_message.Message):
     ROW_NO_FIELD_NUMBER: _builtins.int
     COLUMN_FIELD_NUMBER: _builtins.int
     WHY_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    WHY_ZH_FIELD_NUMBER: _builtins.int
     row_no: _builtins.int
     """Row of the file, from 1."""
     column: _builtins.str
     """The column as the file names it; empty for the whole row."""
     why: _builtins.str
-    """What is wrong."""
+    """What is wrong, in English."""
+    code: _builtins.str
+    """What is wrong, for programs: AMOUNT_NOT_YUAN, FOOTER_ROWS and so on, as docs/reconciliation.md lists them."""
+    why_zh: _builtins.str
+    """What is wrong, in Chinese."""
     def __init__(
         self,
         *,
         row_no: _builtins.int = ...,
         column: _builtins.str = ...,
         why: _builtins.str = ...,
+        code: _builtins.str = ...,
+        why_zh: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "row_no", b"row_no", "why", b"why"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "column", b"column", "row_no", b"row_no", "why", b"why", "why_zh", b"why_zh"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
