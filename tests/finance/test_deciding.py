@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from shoudan.finance.v1 import exception_service_pb2 as pb
 from tests.finance.desk import DAY, Desk
 from tests.finance.test_day_books import refused
@@ -94,3 +96,12 @@ async def test_no_decision_is_none(desk: Desk) -> None:
     (number,) = await desk.differ(1)
     request = desk.decision(number, decision=pb.DECISION_UNSPECIFIED)
     assert await refused(desk.stub.DecideExceptions(request)) == "FIELD_INVALID"
+
+
+@pytest.mark.parametrize(
+    "numbers", [[], [1, 1], list(range(1, 1002))], ids=["none", "twice", "too many"]
+)
+async def test_a_decision_names_each_exception_once_and_not_too_many(
+    desk: Desk, numbers: list[int]
+) -> None:
+    assert await refused(desk.stub.DecideExceptions(desk.decision(*numbers))) == "FIELD_INVALID"

@@ -385,15 +385,6 @@ async def test_a_correction_waits_for_a_decision_and_not_in_a_circle(desk: Desk)
     assert {(await desk.get(one)).exception.status for one in numbers} == {pb.EXCEPTION_STATUS_VOID}
 
 
-@pytest.mark.parametrize(
-    "numbers", [[], [1, 1], list(range(1, 1002))], ids=["none", "twice", "too many"]
-)
-async def test_a_decision_names_each_exception_once_and_not_too_many(
-    desk: Desk, numbers: list[int]
-) -> None:
-    assert await refused(desk.stub.DecideExceptions(desk.decision(*numbers))) == "FIELD_INVALID"
-
-
 # ------------------------------------------------------------ the command
 Run = Callable[..., Awaitable[Result]]
 
