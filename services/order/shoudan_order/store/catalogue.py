@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, Table, any_, insert, literal, select
+from sqlalchemy import ARRAY, Table, any_, literal, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.columns import names_of
-from shoudan_kit.db.text_statements import statement
+from shoudan_kit.db.columns import names_of, types
+from shoudan_kit.db.text_statements import columns, statement, unnest
 from shoudan_kit.proposals.alone import counting
 from shoudan_order.tables import CHANGE, METADATA
 
@@ -68,6 +69,15 @@ class Operation:
     subject: str
     detail: Mapping[str, Any] | Sequence[str]
     version: int = 0
+
+
+_OPERATION: Final = names_of(Operation)
+_PLAIN: Final = types(CHANGE, *(name for name in _OPERATION if name != "detail"))
+_RECORD = statement(f"""
+INSERT INTO oms_operation ({", ".join(_OPERATION)})
+SELECT {", ".join("CAST(detail AS jsonb)" if name == "detail" else name for name in _OPERATION)}
+FROM {unnest(**_PLAIN, detail="text")}
+""")
 
 
 def _table(kind: str) -> Table:
@@ -163,7 +173,5 @@ async def record(db: AsyncConnection, *operations: Operation) -> None:
     """Write down who did what."""
     if not operations:
         return
-    await db.execute(
-        insert(CHANGE),
-        [{name: getattr(one, name) for name in names_of(Operation)} for one in operations],
-    )
+    details = [json.dumps(one.detail, ensure_ascii=False) for one in operations]
+    await db.execute(_RECORD, {**columns(operations, *_OPERATION), "detail": details})
