@@ -35,6 +35,9 @@ from tests.chaos.stage import CONNECTIONS, Stage, catalogue
 HEAL_S = 180
 UNDO_S = 60
 LATENCY_S = 0.04
+FLUSH_LATE_US = 100_000  # the most that PostgreSQL takes
+JUMP_S = 4  # longer than a task's lease; all jumps of an hour stay below the overtimes
+CLOCKS = ("order", "delivery")
 BY = "nemesis"
 ORDINARY = {"latency_s": 0.0, "script": "", "down": False}
 MOODS = {
@@ -58,6 +61,7 @@ class Nemesis:
     done: Counter[str] = field(default_factory=Counter)
     failed: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     recovered_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    shift_s: int = 0
     last: BaseException | None = None
     _one_at_a_time: dict[str, asyncio.Lock] = field(
         default_factory=lambda: defaultdict(asyncio.Lock)
@@ -138,6 +142,29 @@ class Nemesis:
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
+
+    async def _slow_fsync(self, fault: Fault) -> None:
+        """Every commit waits before it is flushed, as on a disk that is slow to say that it has written."""
+        await self._set_server(f"ALTER SYSTEM SET commit_delay = {FLUSH_LATE_US}")
+        await self._set_server("ALTER SYSTEM SET commit_siblings = 0")
+        await lasting(fault.lasts_s)
+        await self._flush_at_once()
+
+    async def _flush_at_once(self) -> None:
+        await self._set_server("ALTER SYSTEM RESET commit_delay")
+
+    async def _set_server(self, sql: str) -> None:
+        async with self.stage.postgres.admin() as db:
+            await db.execute(sql)
+            await db.execute("SELECT pg_reload_conf()")
+
+    async def _clock_jumps(self, fault: Fault) -> None:
+        """Of all databases and their processes, ahead; the product's clock never goes back."""
+        self.shift_s += JUMP_S
+        for service in CLOCKS:
+            request = operations.AdvanceClockRequest(shift_s=self.shift_s)
+            stub = operations_grpc.OperationsServiceStub
+            await self.clients.call(service, stub, "AdvanceClock", request)
 
     async def _stream_lost(self, fault: Fault) -> None:
         await self.stage.stop(NATS)
@@ -256,7 +283,10 @@ class Nemesis:
             self.stage.resume(name)
         for name in (POSTGRES, NATS, SANDBOX, *PROCESSES):
             await self.stage.wait_healthy(name, HEAL_S)
-        undo: list[Callable[[], Awaitable[None]]] = [lambda: self._apply(catalogue())]
+        undo: list[Callable[[], Awaitable[None]]] = [
+            lambda: self._apply(catalogue()),
+            self._flush_at_once,
+        ]
         for channel in SUPPLIERS:
             undo.append(lambda channel=channel: self._turn(channel, ORDINARY))
             undo.append(

@@ -14,7 +14,7 @@ from shoudan_cli.wiring import GATEWAY, SANDBOX, SERVICES, replica
 from shoudan_order.kinds import DELIVER
 
 REPLICAS = 2
-NATS, POSTGRES, PKI = "nats", "postgres", "pki"
+NATS, POSTGRES, PKI, CLOCK = "nats", "postgres", "pki", "clock"
 # Who calls whom: each pair has a link of its own to each replica.
 CALLS = (
     (GATEWAY, "order"),
@@ -148,6 +148,8 @@ KINDS = {
     "partner_refuses": Kind(1, ("inbox",), (1.0, 4.0)),
     "partner_says_other": Kind(1, ("inbox",), (1.0, 4.0)),
     "partner_resets": Kind(1, ("inbox",), (1.0, 4.0)),
+    "slow_fsync": Kind(1, (POSTGRES,), (1.0, 4.0)),
+    "clock_jumps": Kind(1, (CLOCK,)),
     "certificates": Kind(1, (PKI,)),
     "operator_applies": Kind(1, ("catalogue",)),
     "operator_suspends": Kind(1, SUPPLIERS, (0.5, 2.0)),
