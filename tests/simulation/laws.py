@@ -36,7 +36,7 @@ BORN: Final[dict[tuple[str, str], set[int]]] = {
     ("oms_order_info", "order_status"): {10},
     ("oms_order_delivery", "delivery_status"): {30},
     ("oms_refund_info", "refund_status"): {10, 20},
-    ("oms_refund_up_return", "return_status"): {20},
+    ("oms_refund_up_return", "return_status"): {20, 0},  # 0: a false success, which has no refund
     ("vds_order_info", "status"): {20, 30},
 }
 _COLUMNS: Final = {
@@ -64,6 +64,8 @@ class Laws:
         self.moved: dict[tuple[str, int, int], int] = defaultdict(int)
         self.by_trade: dict[tuple[str, int], int] = defaultdict(int)
         self.numbers: dict[str, int] = {}  # of a delivery, at the delivery service
+        self.decided: set[int] = set()  # orders that a person has decided something of
+        self.settled = False  # everything was decided that waited
         system.order_store.committed.append(self._order_commit)
         system.pay_store.committed.append(self._pay_commit)
         system.delivery_store.committed.append(self._delivery_commit)
@@ -98,6 +100,8 @@ class Laws:
             touched.update(r["order_id"] for r in after.get(table, {}).values() if r is not None)
         for order_id in touched:
             self._order(order_id)
+        for key, row in after.get("oms_order_info", {}).items():
+            self._parked(key, before["oms_order_info"][key], row)
         for rows in (after.get("oms_refund_up_return", {}),):
             for row in rows.values():
                 if row is not None:
@@ -144,6 +148,14 @@ class Laws:
         for so, law, words in wrong:
             if so:
                 self._say(law, f"order {order_id}: {words} ({bound=} {delivered=} {back=} {now=})")
+
+    def _parked(self, order_id: int, was: Values | None, now: Values | None) -> None:
+        """I8: what a person is to decide does not fail by itself."""
+        if was is None or now is None or not (was["parked_reason"] and now["parked_reason"]):
+            return
+        ended = was["order_status"] == 20 and now["order_status"] in {90, 91}
+        if ended and order_id not in self.decided:
+            self._say("I8", f"order {order_id} is parked, and ended as {now['order_status']}")
 
     @staticmethod
     def _profit(row: Values) -> int:
@@ -251,8 +263,13 @@ class Laws:
             self._ended(row)
             self._ledger(row)
             self._bought(row)
+            self._waits(row)
+        for supplier in self.system.suppliers.values():
+            for number, entry in supplier.journal.items():
+                self._contradicted(number, entry)
         self._events()
         self._notified()
+        self._cancelled()
         self._partners()
 
     def _ended(self, row: Values) -> None:
@@ -267,6 +284,39 @@ class Laws:
             refund = tables["oms_refund_info"].rows[key]
             if refund["refund_status"] in {10, 20} and not parked:
                 self._say("I8", f"refund {key} is {refund['refund_status']} and waits for nobody")
+
+    def _waits(self, row: Values) -> None:
+        """I8: a parked order waits for a decision that there is; in the end none does."""
+        if not row["parked_reason"]:
+            return
+        tables = self.system.order_store.tables
+        found = tables["oms_audit_info"].index["order_id"].get(row["order_id"], ())
+        waiting = [key for key in found if tables["oms_audit_info"].rows[key]["audit_status"] == 20]
+        if not waiting or self.settled:
+            self._say("I8", f"order {row['order_id']} is parked: {row['parked_reason']} {waiting=}")
+
+    def _contradicted(self, number: str, entry: Entry) -> None:
+        """I5: what a supplier stated against a stored end is kept, and a person asked once."""
+        row = self.system.delivery_store.tables["vds_order_info"].rows.get(int(number))
+        if row is None or row["status"] not in {0, 90} or (row["status"] != 0) not in entry.taken:
+            return
+        if not row["conflict"]:
+            self._say("I5", f"{number} is {row['status']} and contradicted: nobody kept that")
+        tables, mine = self.system.order_store.tables, int(row["coop_order_id"])
+        part = tables["oms_order_delivery"].rows.get(mine)
+        kept = part or tables["oms_refund_up_return"].rows[mine]
+        audits = tables["oms_audit_info"].index["order_id"].get(kept["order_id"], ())
+        found = [tables["oms_audit_info"].rows[key] for key in audits]
+        asked = [one for one in found if one["delivery_id"] == mine]
+        if not kept["conflict"] or not asked:
+            self._say("I5", f"{mine} was contradicted, and nobody is asked")
+
+    def fulfilled(self, delivery_id: int) -> bool:
+        """Whether the supplier did what it was asked for, as its journal says."""
+        order_no = self.numbers.get(str(delivery_id))
+        journals = (one.journal for one in self.system.suppliers.values())
+        found = [one[str(order_no)] for one in journals if str(order_no) in one]
+        return any(one.fulfilled for one in found)
 
     def _of_trade(self, trade_no: str, trade_type: int = 1) -> int:
         return self.by_trade.get((trade_no, trade_type), 0)
@@ -372,6 +422,14 @@ class Laws:
                 self._say("I15", f"{key} counts as notified and took none: {heard}")
             if any(status not in {0, 90, 91} for status, _ in heard):
                 self._say("I15", f"{key} was notified of what is no end: {heard}")
+
+    def _cancelled(self) -> None:
+        """H3: what was answered as cancelled has failed."""
+        tables = self.system.order_store.tables
+        for key in self.system.partners.cancelled:
+            order_id = tables["order_key"].rows[key]["order_id"]
+            if tables["oms_order_info"].rows[order_id]["order_status"] != 90:
+                self._say("H3", f"{key} was cancelled, and did not fail")
 
     def _partners(self) -> None:
         """H1 to H6, as the partners saw them."""

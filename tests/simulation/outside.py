@@ -52,6 +52,7 @@ class Entry:
     said: list[bool] = field(
         default_factory=list[bool]
     )  # every end it stated about the right amount
+    taken: list[bool] = field(default_factory=list[bool])  # those that were acknowledged
     cost_micros: int | None = None
     ends_at: float = 0.0
     is_return: bool = False
@@ -193,6 +194,7 @@ class Supplier:
         )
         try:
             await self._network.call(node, "delivery", "TakeNotify", request, 5.0)
+            entry.taken.append(succeeded)
         except aio.AioRpcError:  # a supplier repeats for whatever reason
             if count < 20:
                 loop = self._network.loop

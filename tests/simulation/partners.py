@@ -52,6 +52,7 @@ class Partners:
         self.notified: dict[tuple[str, str, str], list[tuple[int, bool]]] = {}
         self.refunds: dict[tuple[str, str], dict[str, Any]] = {}
         self.problems: list[str] = []
+        self.cancelled: set[tuple[str, str]] = set()
         self.troubled = True
         self._count = 0
 
@@ -141,31 +142,40 @@ class Partners:
                 one.ids.add(result.order.order_id)
                 self._saw(one, result.order.status)
 
-    async def refund(self, one: Wanted, refund_no: str, num: int, kind: str) -> None:
-        """Ask for a refund until it is answered."""
+    async def refund(self, one: Wanted, asked: dict[str, int], kind: str) -> None:
+        """Ask for refunds by number, at once, until they are answered."""
         node = self.system.caller
-        new = pb.NewRefund(
-            channel_no=one.new.channel_no,
-            request_no=one.new.request_no,
-            refund_no=refund_no,
-            refund_num=num,
-            notify_url=f"http://{one.new.channel_no}/refund",
-            type=kind,
-        )
+        news = [
+            pb.NewRefund(
+                channel_no=one.new.channel_no,
+                request_no=one.new.request_no,
+                refund_no=refund_no,
+                refund_num=num,
+                notify_url=f"http://{one.new.channel_no}/refund",
+                type=kind,
+            )
+            for refund_no, num in asked.items()
+        ]
         for _ in range(30):
             try:
-                request = pb.CreateRefundsRequest(refunds=[new])
+                request = pb.CreateRefundsRequest(refunds=news)
                 answer = await self.system.network.call(
                     node, "order", "CreateRefunds", request, 8.0
                 )
             except aio.AioRpcError:  # whatever it was, a partner repeats
                 await pause(node, 1.0 + self.random.random() * 4)
                 continue
-            (result,) = answer.results
-            if result.HasField("refund"):
-                one.refunds.append(refund_no)
+            for new, result in zip(news, answer.results, strict=True):
+                if result.HasField("refund"):
+                    self._refunded(one, new, result.refund.request)
             if self.random.randrange(5):
                 return
+
+    def _refunded(self, one: Wanted, new: pb.NewRefund, stored: pb.NewRefund) -> None:
+        one.refunds.append(new.refund_no)
+        if stored.refund_num != new.refund_num:
+            asked = f"{new.refund_num} of {new.refund_no} were asked for"
+            self.problems.append(f"H2: {asked}, taken were {stored.refund_num}")
 
     # ------------------------------------------------------------ what they hear
     async def serve(self, node: Node, body: bytes) -> HttpResult:

@@ -37,8 +37,10 @@ class Size:
     batch: int = 50
     faults: int = 40
     seconds: float = 240.0
+    operators: int = 120  # things that operators do, most of them once overtimes have come
 
 
+LONGER: Final = 3.2  # until overtimes of 600 s have come
 NEAR: Final = 0.6  # of the faults befall what has just begun
 NEAR_S: Final = 0.4
 
@@ -68,6 +70,10 @@ def plan(seed: int, size: Size) -> list[Step]:
         drawn.append((at_s + dice.random() * 200, "refund", "", 0, max(1, size.batch // 5), 0.0))
         drawn.append((at_s + dice.random() * 20, "order again", "", 0, size.batch // 10, 0.0))
     busy = [one[0] for one in drawn]
+    drawn += [
+        (dice.random() * size.seconds * LONGER, "operator", "", 0, 0, 0.0)
+        for _ in range(size.operators)
+    ]
     names = [name for name, weight in KINDS for _ in range(weight)]
     for _ in range(size.faults):
         what, service = dice.choice(names), dice.choice(SERVICES)

@@ -11,18 +11,22 @@ from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan_kit.tasks import worker
 from tests.simulation.laws import Broken, Laws
 from tests.simulation.loop import Node
+from tests.simulation.operators import Operators
 from tests.simulation.partners import Partners
 from tests.simulation.plan import Size, Step, plan
 from tests.simulation.store import IDLE_S, Ran
 from tests.simulation.system import SimApp, System, virtual
 
-REST_S: Final = 600.0  # between looks whether all is quiet
+REST_S: Final = 300.0  # between looks whether all is quiet
 DRAIN_S: Final = 14_400.0
+DECISIONS: Final = 4  # times that all is decided that waits: a decision may ask for another
 SLOW_STATEMENTS: Final = 1 / 16  # their share; the others take no time
 STATEMENT_S: Final = 0.05  # at most
 TICK_S: Final = (
     1.0  # a worker looks after its leases; a quarter of it in the product costs the same again
 )
+
+IDLE_TICK_S: Final = 5.0  # once nobody asks for anything; a lease is 20 s
 
 
 @dataclass
@@ -62,6 +66,7 @@ class Run:
         self.steps = [s for s in plan(seed, size) if only is None or s.number in only]
         self.system = System(seed, Partners)
         self.laws = Laws(self.system)
+        self.operators = Operators(self.system, self.laws, seed)
         self.random = self.system.random
         self.faulty: dict[str, str] = {}  # service -> what befalls its next commits
         self.faults: dict[str, int] = {}
@@ -98,7 +103,7 @@ class Run:
         outcome.commits = sum(store.transactions for store in system.stores)
         outcome.checks, outcome.simulated_s = self.laws.checks, system.loop.now
         outcome.orders = len(system.order_store.tables["oms_order_info"].rows)
-        outcome.faults = {**self.faults, **system.network.counted}
+        outcome.faults = {**self.faults, **system.network.counted, **self.operators.counted}
         text = hashlib.sha256()
         for store in system.stores:
             for table in store.tables.values():
@@ -132,6 +137,8 @@ class Run:
             case "refund":
                 for _ in range(step.size):
                     self._refund()
+            case "operator":
+                self.operators.act()
             case _:
                 self._fault(step)
 
@@ -144,13 +151,15 @@ class Run:
             return
         one = ended[self.random.randrange(len(ended))]
         kind: Any = (pb.REFUND_TYPE_GENERAL, pb.REFUND_TYPE_MANDATORY)[self.random.randrange(2)]
-        if one.refunds and not self.random.randrange(4):
-            refund_no = one.refunds[-1]
-        else:
-            self.refund_no += 1
-            refund_no = f"f{self.refund_no}"
-        num = self.random.randint(1, one.new.num)
-        self.system.caller.spawn(partners.refund(one, refund_no, num, kind))
+        asked: dict[str, int] = {}
+        for _ in range(self.random.choice((1, 1, 1, 2))):
+            if one.refunds and not self.random.randrange(4):
+                refund_no = one.refunds[-1]
+            else:
+                self.refund_no += 1
+                refund_no = f"f{self.refund_no}"
+            asked[refund_no] = self.random.randint(1, one.new.num)
+        self.system.caller.spawn(partners.refund(one, asked, kind))
 
     # ------------------------------------------------------------ faults
     def _app(self, service: str, replica: int) -> SimApp | None:
@@ -232,12 +241,26 @@ class Run:
     def _drain(self) -> None:
         """Heal everything, start what is dead, and wait until nothing is under way."""
         system = self.system
+        worker.TICK_S = IDLE_TICK_S
         self.faulty.clear()
         for what in ("lost", "slow", "twice", "bus"):
             self._calm(what)
         system.partners.troubled = False
         for supplier in system.suppliers.values():
             supplier.troubled = False
+        system.caller.spawn(self.operators.resume_all())
+        self._rest()
+        for _ in range(DECISIONS):
+            system.caller.spawn(self.operators.settle())
+            system.loop.run(system.loop.now + REST_S)
+            if not self.operators.waiting():
+                break
+        self.laws.settled = True
+        self._rest()
+
+    def _rest(self) -> None:
+        """Wait until the laws of what is quiet hold."""
+        system = self.system
         until = system.loop.now + DRAIN_S
         while True:
             system.loop.run(system.loop.now + REST_S)

@@ -52,6 +52,8 @@ from shoudan_order.endings import Endings
 from shoudan_order.notifies import Notifier
 from shoudan_order.order_cache import OrdersInMemory
 from shoudan_order.pay_client import PayClient
+from shoudan_order.rpc.audit import AuditServicer
+from shoudan_order.rpc.channel import ChannelServicer
 from shoudan_order.rpc.order import OrderServicer
 from shoudan_order.tasks import HANDLERS as ORDER_HANDLERS
 from shoudan_pay.config import PaySettings
@@ -63,7 +65,15 @@ from tests.simulation.goods import CATALOGUE, CHANNELS, SUPPLIERS, YUAN, supplie
 from tests.simulation.loop import Node, SimLoop
 from tests.simulation.network import Channel, Http, Network
 from tests.simulation.outside import Supplier
-from tests.simulation.statements import deliveries, ledger, orders, refunds, shared, supply
+from tests.simulation.statements import (
+    decisions,
+    deliveries,
+    ledger,
+    orders,
+    refunds,
+    shared,
+    supply,
+)
 from tests.simulation.store import Pool, Store
 
 LEASE_S: Final = 20.0
@@ -211,7 +221,10 @@ class System:
         self.network = Network(self.loop, self.random)
         self.order_store = Store(
             self.loop, "order",
-            [*shared.tables(), *orders.tables(), *deliveries.tables(), *refunds.tables()],
+            [
+                *shared.tables(), *orders.tables(), *deliveries.tables(), *refunds.tables(),
+                *decisions.tables(),
+            ],
         )  # fmt: skip
         self.pay_store = Store(self.loop, "pay", [*shared.tables(), *ledger.tables()])
         self.delivery_store = Store(self.loop, "delivery", [*shared.tables(), *supply.tables()])
@@ -362,6 +375,8 @@ class System:
         app.begin_work(context, ORDER_HANDLERS)
         app.context = context
         self.network.serve("order", app.node, OrderServicer(context))
+        self.network.serve("audit", app.node, AuditServicer(context))
+        self.network.serve("channel", app.node, ChannelServicer(context))
 
     def close(self) -> None:
         """Nothing of it goes on."""

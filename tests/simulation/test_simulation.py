@@ -64,6 +64,7 @@ BUGS: Final = {
     "a_failed_part_stays_bound": "I8",
     "failed_at_once_and_paid_after_all": "I7",
     "another_key_is_voided": "I7",
+    "a_contradiction_is_not_reported": "I5",
 }
 
 

@@ -295,7 +295,8 @@ def _order_after(view: View, order_id: int, face: int, notified: bool) -> None:
 
 
 # ---------------------------------------------------------------- audits
-def _unique(row: Mapping[str, Any]) -> tuple[Any, ...]:
+def waits_as(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What only one audit waits about at a time."""
     return tuple(row[name] for name in ("order_id", "refund_id", "delivery_id", "change_type"))
 
 
@@ -305,7 +306,7 @@ def _insert_audits(view: View, b: Mapping[str, Any]) -> Sequence[Any]:
     for at, audit_id in enumerate(b["audit_id"]):
         row = born(view, _EMPTY_AUDIT, _AUDIT_MOMENTS)
         row.update((name, b[name][at]) for name in names_of(audits.NewAudit))
-        waiting = _unique(row)
+        waiting = waits_as(row)
         view.lock("audit_waiting", waiting)
         if view.get("audit_waiting", waiting) is not None or view.written("audit_waiting", waiting):
             continue
@@ -337,19 +338,20 @@ def _close(view: View, b: Mapping[str, Any]) -> Sequence[Any]:
                 audit_msg=(row["audit_msg"] + "; known since")[:256],
                 audit_time=view.moment,
             )
-            view.write("audit_waiting", _unique(row), None)
+            view.write("audit_waiting", waits_as(row), None)
             closed[key] = order_id
     return [
         _ORDER_ID((order_id,))
         for order_id in dict.fromkeys(closed.values())
         if not any(
-            key not in closed and _parks(view, key)
+            key not in closed and parks(view, key)
             for key in view.found(AUDITS, "order_id", order_id)
         )
     ]
 
 
-def _parks(view: View, key: int) -> bool:
+def parks(view: View, key: int) -> bool:
+    """Whether an audit keeps its order parked."""
     row = view.get(AUDITS, key)
     if row is None or row["audit_status"] != AuditStatus.WAITING:
         return False

@@ -77,7 +77,8 @@ def tables() -> list[Table]:
 DECIDED.update((REFUNDS, RETURNS))
 
 
-def _change(view: View, row: Values, **changed: Any) -> None:
+def change_refund(view: View, row: Values, **changed: Any) -> None:
+    """Write a refund; modify_time never goes back."""
     modified = max(row["modify_time"], view.moment)
     view.change(REFUNDS, row["refund_id"], row, modify_time=modified, **changed)
 
@@ -158,7 +159,7 @@ def _update(view: View, b: Mapping[str, Any]) -> Sequence[Any]:
             continue
         changed = {name: b[name][at] for name in _CHANGED}
         ended = changed["refund_status"] != RefundStatus.RETURNING
-        _change(view, row, **changed, end_time=view.moment if ended else None)
+        change_refund(view, row, **changed, end_time=view.moment if ended else None)
         moved.append(_REFUND_ID((key,)))
     return moved
 
@@ -172,7 +173,7 @@ def _started(view: View, b: Mapping[str, Any]) -> Sequence[Any]:
             and row["refund_status"] == RefundStatus.RETURNING
             and row["up_return_status"] == UpReturnStatus.WAITING
         ):
-            _change(view, row, up_return_status=UpReturnStatus.RUNNING)
+            change_refund(view, row, up_return_status=UpReturnStatus.RUNNING)
     return []
 
 
@@ -204,7 +205,9 @@ def _money_back(view: View, b: Mapping[str, Any]) -> Sequence[Any]:
             and row["down_refund_status"] == MoneyBackStatus.WAITING
             and row["refund_status"] in _OWING
         ):
-            _change(view, row, down_refund_status=MoneyBackStatus.DONE, money_time=view.moment)
+            change_refund(
+                view, row, down_refund_status=MoneyBackStatus.DONE, money_time=view.moment
+            )
             moved.append(_REFUND_ID((key,)))
     return moved
 
@@ -223,7 +226,7 @@ def _close(view: View, b: Mapping[str, Any]) -> Sequence[Any]:
             continue
         whole = row["refund_status"] == RefundStatus.REFUNDING
         status = RefundStatus.SUCCEEDED if whole else row["refund_status"]
-        _change(view, row, refund_status=status, complete_up_refund=YesNo.YES)
+        change_refund(view, row, refund_status=status, complete_up_refund=YesNo.YES)
         closed.append(_REFUND_ID((key,)))
     return closed
 
