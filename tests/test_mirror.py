@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.test_tidy import ROOT, tracked
 
 # Tests of what no single folder of code is: whole systems, clusters of servers, how it is deployed.
-WHOLE = {"chaos", "cluster", "deploy", "fuzz", "mutants", "simulation", "system"}
+WHOLE = {"chaos", "cluster", "deploy", "fuzz", "mutants", "mutation", "simulation", "system"}
 DATA = {"examples", "vectors"}  # files that tests read
 
 

@@ -69,3 +69,30 @@ async def test_one_who_stops_waiting_takes_no_place(given: bool) -> None:
     ran.let_go.set()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert (ran.got, ran.places.wanted) == ([0, 2], 0)
+
+
+async def test_one_who_comes_while_others_wait_waits_behind_them_even_if_there_is_room() -> None:
+    ran = Ran(1)
+    tasks = await ran.start(2)
+    ran.size = 2
+    late = asyncio.create_task(ran.one(9))
+    await eventually(lambda: ran.places.waiting == 2)
+    assert ran.got == [0]
+    ran.places.wake()
+    await eventually(lambda: ran.got == [0, 1])
+    ran.let_go.set()
+    await asyncio.gather(*tasks, late)
+    assert ran.got == [0, 1, 9]
+
+
+async def test_one_who_stopped_waiting_is_passed_over_when_places_come_in_the_same_turn() -> None:
+    ran = Ran(1)
+    tasks = await ran.start(3)
+    tasks[1].cancel()
+    ran.size = 2
+    ran.places.wake()
+    ends = asyncio.gather(*tasks, return_exceptions=True)
+    await eventually(lambda: ran.got == [0, 2])
+    ran.let_go.set()
+    assert [type(one) for one in await ends] == [type(None), asyncio.CancelledError, type(None)]
+    assert ran.places.wanted == 0

@@ -109,3 +109,28 @@ def test_what_waits_is_asked_instead_of_what_was_refused() -> None:
     assert side.enter(("g", "h"), 0.0) is Admission.FULL
     assert side.asked([(("g", "h"), 2)]) == {"g": 3 / 8, "g h": 3 / 4}
     assert side.asked() == {"g": 1 / 8, "g h": 1 / 4}
+
+
+def test_a_lower_bound_holds_below_the_share_and_a_higher_one_is_none() -> None:
+    party = ("g", "h")
+    side = SharedBulkhead(LIMITS, Shares("a", 5.0, expected=2))
+    assert side.enter(party, 0.0, 1) is Admission.GO
+    assert side.enter(party, 0.0, 1) is Admission.FULL
+    assert side.enter(("g", "h1"), 0.0, None, 1) is Admission.BUSY
+    assert side.enter(party, 0.0, 9, 9) is Admission.GO
+    assert side.enter(party, 0.0, 9, 9) is Admission.FULL, "its share is two"
+    assert [side.enter(("g", f"h{n}"), 0.0, 9, 9) for n in (1, 2, 3)] == [
+        Admission.GO,
+        Admission.GO,
+        Admission.BUSY,
+    ]
+
+
+def test_no_more_than_the_total_is_asked_and_each_refusal_once() -> None:
+    side = SharedBulkhead(LIMITS, Shares("a", 5.0, expected=8))
+    for host in ("h", "h1"):
+        side.enter(("g", host), 0.0)
+    for _ in range(20):
+        assert side.enter(("g", "h1"), 0.0) is Admission.BUSY
+    assert side.asked() == {"g": 1.0, "g h": 1 / 4, "g h1": 1.0}
+    assert side.asked() == {"g": 1 / 8, "g h": 1 / 4}

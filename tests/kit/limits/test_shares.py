@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from shoudan_kit.limits.shares import Counts, Document, OthersCounts, Replica, Shares
+from shoudan_kit.limits import shares as module
+from shoudan_kit.limits.shares import Counts, Document, OthersCounts, Part, Replica, Shares
 
 LEASE_S = 5.0
 EXACT = 1e-9
@@ -253,3 +255,104 @@ def test_what_is_in_use_is_held_until_it_ends_and_no_other_takes_it() -> None:
     document = b.next(document, {"up": 1.0}, 2.1)
     b.wrote(document, 2.1)
     assert (a.of("up", 2.1), b.of("up", 2.1)) == (0.5, 0.5)
+
+
+def test_what_is_used_is_held_as_far_as_it_was_held_before() -> None:
+    house = House("x", "y")
+    house.rounds(2, {})
+    house.rounds(4, {"x": 1.0})
+    x = house.replicas["x"]
+
+    def written(party: str, asked: float, used: float) -> float:
+        made = x.next(house.document, {party: asked}, house.now, None, {party: used})
+        return round(made.replicas["x"].part(party).held, 3)
+
+    assert written("a", 0.1, 0.9) == 0.9
+    assert written("a", 0.1, 5.0) == 0.95, "no more than it held"
+    house.exchange("y", a=0.0, b=1.0)
+    assert written("b", 0.3, 5.0) == 0.5, "of what was not written it held an equal part"
+
+
+def test_who_has_lost_the_document_still_counts_those_it_has_just_seen() -> None:
+    house = House("x", "y", "z")
+    house.rounds(3, {"x": 1.0, "y": 1.0})
+    house.document = Document()
+    house.exchange("x", a=1.0)
+    assert house.replicas["x"].members == 3
+    assert set(house.document.replicas) == {"x", "y", "z"}
+
+
+def test_a_party_that_asks_for_half_of_an_equal_part_is_not_written_down() -> None:
+    house = House("x", "y")
+    house.rounds(3, {"x": 0.25})
+    assert not house.document.replicas["x"].parts
+    house.rounds(1, {"x": 0.26})
+    assert house.document.replicas["x"].parts
+
+
+def test_a_party_that_asks_for_little_again_is_shared_equally_again() -> None:
+    house = House("x", "y")
+    house.rounds(2, {})
+    house.rounds(4, {"x": 1.0})
+    house.rounds(4, {"x": 0.2})
+    assert house.of() == {"x": 0.5, "y": 0.5}
+
+
+def test_next_to_nothing_is_not_asked() -> None:
+    house = House("x", "y")
+    house.rounds(4, {"x": 0.0005, "y": 0.9})
+    assert house.document.replicas["x"].parts["a"].asked == 0
+
+
+def test_of_very_many_parties_those_that_ask_for_most_are_written_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PARTIES_MAX", 1)
+    house = House("x", "y")
+    house.rounds(2, {})
+    house.exchange("x", a=0.6, b=0.9, c=0.7)
+    assert set(house.document.replicas["x"].parts) == {"b"}
+
+
+def test_parts_at_once_are_given_only_until_all_others_have_seen_the_replica() -> None:
+    house = House("x", "y")
+    for one in house.replicas.values():
+        one.at_once = True
+    house.rounds(2, {})
+    house.rounds(4, {"x": 1.0})
+    house.exchange("y", a=1.0)
+    assert house.of()["y"] == 0.05, "what the other holds is not free"
+    house.rounds(4, {"x": 1.0, "y": 1.0})
+    house.replicas["z"] = Shares("z", LEASE_S, at_once=True)
+    house.exchange("z", a=1.0)
+    house.exchange("x", a=1.0)
+    house.exchange("z", a=1.0)
+    assert house.of()["z"] == 0.333, "the other one has not seen it yet"
+
+
+def test_what_one_counts_itself_is_not_of_others() -> None:
+    others = OthersCounts("a")
+    for calls in (9, 12):
+        own = Document({"a": Replica(1, 1, {}, {"up": Counts(calls, calls)})})
+        assert others.since(own) == {}
+
+
+def test_a_part_is_not_used_before_it_is_written_and_a_lost_answer_repeats_no_beat() -> None:
+    house = House("x", "y")
+    house.rounds(2, {})
+    x, y = house.replicas["x"], house.document.replicas["y"]
+    free = {**house.document.replicas, "y": replace(y, parts={"b": Part(0.05, 0.0)})}
+    stored = x.next(Document(free), {"b": 1.0}, house.now)
+    assert stored.replicas["x"].part("b").held == 0.95
+    assert x.of("b", house.now) == 0.5
+    beat = stored.replicas["x"].beat
+    assert x.next(stored, {"b": 1.0}, house.now).replicas["x"].beat > beat
+
+
+def test_one_that_has_gone_is_not_remembered_for_ever() -> None:
+    house = House("x", "y")
+    house.rounds(2, {})
+    house.cut.add("y")
+    house.rounds(int(LEASE_S) + 2, {})
+    assert set(house.document.replicas) == {"x"}
+    assert not house.replicas["x"]._seen
