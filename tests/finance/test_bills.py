@@ -252,6 +252,26 @@ async def test_a_bill_made_again_has_the_same_bytes(
     assert raw.startswith("\ufeff`记账日".encode() if "bom" in style else "记账日".encode())
 
 
+async def test_a_workbook_of_more_rows_than_configured_is_refused_in_words(
+    billed: Billed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = billed.harness.context.app.settings
+    monkeypatch.setitem(settings.__dict__, "xlsx_rows_max", 2)
+    given = {"kind": "fund", "ident": "oms", "eid": EID, "format": "xlsx"}
+    days = {"first_day": str(billed.day), "last_day": str(billed.next_day)}
+    number = (await billed.stub.MakeBill(pb.MakeBillRequest(**given, **days))).bill.bill_id
+
+    async def failed() -> bool:
+        found = (await billed.stub.GetBill(pb.GetBillRequest(bill_id=number))).bill
+        assert found.status != pb.BILL_STATUS_PUBLISHED
+        return found.status == pb.BILL_STATUS_FAILED and "more than 2 rows: take csv" in found.what
+
+    await eventually(failed, 30)
+    rows = await billed.harness.sql("SELECT 1 FROM bill_piece WHERE bill_id = $1", number)
+    assert rows == []  # nothing of it stays
+    assert (await billed.published(format="csv", last_day=days["last_day"])).rows > 2
+
+
 async def test_a_file_is_exported_on_from_any_piece(
     billed: Billed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shoudan_cli import document as configuration
+from shoudan_configuration import document as configuration
 from shoudan_delivery.protocols import answers, cards, default
 from shoudan_delivery.store.rows import Unreadable as NotTheProtocol
 from shoudan_erp_ingest import normalising, signatures

@@ -81,7 +81,10 @@ async def make(context: Context, spec: Spec, store: Store) -> Published:
         else:
             lines = bill_sheets.lines(sink, style_of(spec), Path(name))
         write = _fund if spec.kind == FUND else _trade
-        return await write(context, spec, _Writer(sink, lines, store))
+        try:
+            return await write(context, spec, _Writer(sink, lines, store))
+        finally:
+            lines.drop()
 
 
 class _Writer:

@@ -70,6 +70,9 @@ class PdfLines:
         day[1 + down] += abs(amount)
         day[3] = after
 
+    def drop(self) -> None:
+        """It waits in memory."""
+
     def close(self) -> None:
         """Write the file, and give it to the sink. Raises BillInvalid when it would have too many lines."""
         pages = _Pages(self._titles)

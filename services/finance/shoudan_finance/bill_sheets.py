@@ -57,6 +57,10 @@ class Lines(Protocol):
         """Write what is left, and close the file."""
         ...
 
+    def drop(self) -> None:
+        """Let go of what is open of a file that will not be closed."""
+        ...
+
 
 class Sink(Protocol):
     """Where the bytes of a bill go."""
@@ -94,6 +98,9 @@ class CsvLines:
         """Write what is left."""
         if self._packed is not None:
             self._packed.close()
+
+    def drop(self) -> None:
+        """It waits in memory."""
 
 
 class XlsxLines:
@@ -143,6 +150,11 @@ class XlsxLines:
         with self._path.open("rb") as file:
             while data := file.read(READ_BYTES):
                 self._sink.write(data)
+
+    def drop(self) -> None:
+        """Close the files in which rows wait."""
+        for sheet in self._book.worksheets():
+            sheet.row_data_fh.close()
 
 
 def lines(sink: Sink, style: Style, folder: Path) -> Lines:
