@@ -31,6 +31,7 @@ FLAGS: Final = (
     "--remote-debugging-port=0",
 )
 START_S: Final = 30.0
+TABS_MAX: Final = 200
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Window:
 
     socket: aiohttp.ClientWebSocketResponse
     url: str
+    port: str = ""
     numbers: Any = field(default_factory=lambda: itertools.count(1))
     answers: dict[int, asyncio.Future[Any]] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
@@ -85,9 +87,32 @@ class Window:
     async def press(self, key: str) -> None:
         """A key, as a hand would."""
         text = {"text": "\r"} if key == "Enter" else {"text": key} if len(key) == 1 else {}
-        code = {"windowsVirtualKeyCode": 13} if key == "Enter" else {}
+        number = {"Enter": 13, "Tab": 9, " ": 32, "ArrowDown": 40}.get(key)
+        code = {"windowsVirtualKeyCode": number} if number else {}
         await self.ask("Input.dispatchKeyEvent", type="keyDown", key=key, **text, **code)
         await self.ask("Input.dispatchKeyEvent", type="keyUp", key=key, **code)
+
+    async def type(self, text: str) -> None:
+        """Letter by letter into what has the focus."""
+        for letter in text:
+            await self.press(letter)
+
+    async def tab_to(self, selector: str) -> None:
+        """Press Tab until the focus is there, as who has no mouse."""
+        for _ in range(TABS_MAX):
+            await self.press("Tab")
+            if await self.run(f"document.activeElement.matches({json.dumps(selector)})"):
+                return
+        raise AssertionError(f"Tab does not come to {selector}")
+
+    async def shows(self, text: str) -> None:
+        """Wait until the page is whole and says this."""
+
+        async def there() -> bool:
+            script = "document.readyState === 'complete' && document.body.innerText"
+            return text in str(await self.run(script))
+
+        await eventually(there, 30, every_s=0.05)
 
     async def at(self, path: str) -> None:
         """Wait until the page is this one, whole."""
@@ -137,16 +162,45 @@ async def chromium(home: Path, url: str) -> AsyncIterator[Window]:
         async with aiohttp.ClientSession() as http:
             async with http.get(f"http://127.0.0.1:{port}/json") as answer:
                 pages = [one for one in await answer.json() if one["type"] == "page"]
-            async with http.ws_connect(pages[0]["webSocketDebuggerUrl"], max_msg_size=0) as socket:
-                window = Window(socket, url)
-                listening = asyncio.ensure_future(window.listen())
-                for domain in ("Page", "Runtime", "Log", "Network"):
-                    await window.ask(f"{domain}.enable")
+            async with (
+                http.ws_connect(pages[0]["webSocketDebuggerUrl"], max_msg_size=0) as socket,
+                _heard(Window(socket, url, port)) as window,
+            ):
                 yield window
-                listening.cancel()
     finally:
         process.kill()
         await process.wait()
+
+
+@asynccontextmanager
+async def _heard(window: Window) -> AsyncIterator[Window]:
+    listening = asyncio.ensure_future(window.listen())
+    for domain in ("Page", "Runtime", "Log", "Network"):
+        await window.ask(f"{domain}.enable")
+    yield window
+    listening.cancel()
+
+
+@asynccontextmanager
+async def apart(window: Window) -> AsyncIterator[Window]:
+    """A window of another person: of the same program, in a context with cookies of its own."""
+    async with aiohttp.ClientSession() as http:
+        async with http.get(f"http://127.0.0.1:{window.port}/json/version") as answer:
+            whole = (await answer.json())["webSocketDebuggerUrl"]
+        async with http.ws_connect(whole) as socket:
+            browser = Window(socket, window.url, window.port)
+            listening = asyncio.ensure_future(browser.listen())
+            context = (await browser.ask("Target.createBrowserContext"))["browserContextId"]
+            asked = {"url": "about:blank", "browserContextId": context}
+            target = (await browser.ask("Target.createTarget", **asked))["targetId"]
+            page = f"ws://127.0.0.1:{window.port}/devtools/page/{target}"
+            async with (
+                http.ws_connect(page, max_msg_size=0) as own,
+                _heard(Window(own, window.url, window.port)) as one,
+            ):
+                yield one
+            await browser.ask("Target.disposeBrowserContext", browserContextId=context)
+            listening.cancel()
 
 
 async def _port(process: asyncio.subprocess.Process) -> str:

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.console.chromium import Window, chromium
+from tests.console.axe import grave
+from tests.console.chromium import Window, apart, chromium
 from tests.console.harness import Browser, Desk
-from tests.console.test_console import ALL, FILES, SHOWN, an_order
+from tests.console.test_console import ALL, an_order
+from tests.console.visited import Places
 from tests.poll import eventually
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(240)]
 
-PAGES = [path for path in SHOWN if not path.endswith(FILES)]
 PICTURE_BYTES_MAX = 120_000
 WIDER = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 # Which of it: what ends right of the window.
@@ -86,16 +87,16 @@ async def window(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> AsyncI
         yield one
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("language", ["zh", "en"])
-async def test_no_page_complains_is_too_wide_or_hard_to_read(
-    desk: Desk, window: Window, language: str, theme: str
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("language", "theme"), [("zh", "dark"), ("en", "light")])
+async def test_no_page_complains_is_too_wide_hard_to_read_or_in_anybodys_way(
+    everything: Places, window: Window, language: str, theme: str
 ) -> None:
+    """Every page of the app with something in it: its texts are of a language, its colours of a theme."""
     await window.cookies([("lang", language), ("theme", theme)])
     window.wrong.clear()
-    order_id = await an_order(desk)
     lacking: dict[str, object] = {}
-    for path in [*PAGES, f"/orders/{order_id}", "/orders?channel=nobody", "/suppliers/ycup/10"]:
+    for path in [*everything.pages, "/orders?channel=nobody"]:
         await window.width(1280)
         await window.open(path)
         for what, script in ACCESSIBLE.items():
@@ -103,6 +104,8 @@ async def test_no_page_complains_is_too_wide_or_hard_to_read(
                 lacking[f"{path}: {what}"] = found
         if found := await window.run(CONTRAST):
             lacking[f"{path}: contrast"] = found
+        if found := await grave(window):
+            lacking[f"{path}: axe"] = found
         for pixels in (360, 640):  # a phone, and 200 % of a small window
             await window.width(pixels)
             if await window.run(WIDER):
@@ -218,3 +221,45 @@ async def test_what_the_readme_shows_is_what_there_is(
         assert shown[8:12] == b"WEBP"
         assert len(shown) < PICTURE_BYTES_MAX
         (folder / f"{name}-{language}.webp").write_bytes(shown)
+
+
+async def test_one_proposes_and_another_approves_with_keys_alone(
+    desk: Desk, window: Window
+) -> None:
+    """Two windows of two persons. Who has both roles cannot approve its own: no button, and refused."""
+    maker = await desk.logged_in("proposes-and-checks", "admin", "finance-checker")
+    await window.cookies(
+        [("session", maker.cookie()), ("form", maker.cookie("form")), ("lang", "en")]
+    )
+    await window.width(1280)
+    await window.open("/catalogue/lines/3")
+    await window.tab_to("input[name=share-ycup]")
+    await window.ask("Input.insertText", text="5")
+    await window.tab_to("main form button.btn-primary")
+    await window.press("Enter")
+    await window.shows("Make exactly this")
+    await window.tab_to("input[name=reason]")
+    await window.type("tried")
+    await window.tab_to("button[value=propose]")
+    await window.press("Enter")
+    await window.shows("Waits for a second person")
+    number = await window.run("document.querySelector('main .card [data-copy]').dataset.copy")
+    path = f"/proposals/order/{number}"
+    await window.open(path)
+    assert await window.run("document.querySelector('[value=approve]')") is None
+    refused = await maker.post(path, {"decision": "approve", "reason": "my own"})
+    assert refused.status in {400, 403}
+    async with apart(window) as other:
+        checker = await desk.logged_in("approves", "finance-checker")
+        await other.cookies(
+            [("session", checker.cookie()), ("form", checker.cookie("form")), ("lang", "en")]
+        )
+        await other.open(path)
+        await other.tab_to("input[name=reason]")
+        await other.type("seen")
+        await other.tab_to("button[value=approve]")
+        await other.press("Enter")
+        await other.shows("Applied")
+        assert other.wrong == []
+    await window.open(path)
+    await window.shows("Applied")

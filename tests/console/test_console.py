@@ -9,13 +9,12 @@ import re
 
 import pytest
 
-from shoudan.core.v1 import proposal_service_pb2 as proposal
 from shoudan.core.v1.proposal_service_pb2_grpc import ProposalServiceStub
 from shoudan.identity.v1 import identity_service_pb2 as pb
-from shoudan.pay.v1 import ledger_service_pb2 as ledger
 from shoudan_console.pages import PAGES
 from shoudan_console.security import POLICY
 from shoudan_kit.rpc.rights import ROLES
+from tests.console.conftest import top_up
 from tests.console.harness import PASSWORD, Desk
 from tests.poll import eventually
 
@@ -394,22 +393,7 @@ async def test_a_proposal_is_approved_by_another_person_after_password_and_code(
 async def proposed(desk: Desk) -> int:
     """A top-up that waits for a second person."""
     token = await desk.token("both")
-    posting = ledger.Posting(
-        account=ledger.AccountKey(ident="oms", groups="down_channel", eid="test"),
-        trade_no="console-1",
-        change_type=ledger.CHANGE_TYPE_ADD,
-        trade_type=ledger.TRADE_TYPE_TRADE,
-        amount_micros=5_000_000,
-    )
-    request = ledger.PostEntriesRequest(
-        groups=[ledger.PostEntriesRequest.Group(postings=[posting])]
-    )
-    asked = proposal.ProposeRequest(
-        method="shoudan.pay.v1.LedgerService/PostEntries",
-        request=request.SerializeToString(),
-        reason="paid in",
-        key="console-1",
-    )
+    asked = top_up("console-1")
     made = await desk.clients.call("pay", ProposalServiceStub, "Propose", asked, token=token)
     return made.proposal.proposal_id
 

@@ -6,7 +6,6 @@ import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 from html import unescape
-from pathlib import Path
 
 import pytest
 
@@ -19,8 +18,6 @@ from tests.poll import eventually
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(240)]
 
-PUSH = Path(__file__).parents[1] / "erp_ingest" / "examples" / "push_data.json"
-SENDER = "BudweiserTmall"
 LISTS = (
     "/payserver/pays",
     "/payserver/refunds",
@@ -31,26 +28,6 @@ LISTS = (
     "/erp/returns",
     "/erp/quarantined",
 )
-
-
-async def push(desk: Desk, body: bytes) -> str:
-    url = f"{desk.system.gateway_url}/pushData"
-    async with desk.partner.http.post(url, params={"customerid": SENDER}, data=body) as answer:
-        return await answer.text()
-
-
-@pytest.fixture(scope="session")
-async def pushed(desk: Desk) -> Desk:
-    """A trade that was understood, and a push that was not."""
-    assert "success" in await push(desk, PUSH.read_bytes())
-    await push(desk, b'{"trades": [{"tid": 7}, "neither"]}')
-
-    async def there() -> bool:
-        count = "SELECT count(*) FROM trade"
-        return bool(await desk.partner.sql("erp_ingest", count))
-
-    await eventually(there, 20, every_s=0.2)
-    return desk
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
