@@ -55,6 +55,10 @@ UNOFFERED: tuple[tuple[Form, Rpc], ...] = (
     (form(EXCEPTION, do="ask", text="a word"), finance_calls.ASK_ABOUT_EXCEPTIONS),
     (form(EXCEPTION, do="resend", reason="a word"), finance_calls.RESEND_EXCEPTION_NOTIFIES),
     (form(EXCEPTION, do="decide", decision="1", remark="x"), finance_calls.DECIDE_EXCEPTIONS),
+    (
+        form("/finance/decide-several", item="1", decision="1", remark="x"),
+        finance_calls.DECIDE_EXCEPTIONS,
+    ),
     (form("/finance/disputes/1", answer="a word"), finance_calls.ANSWER_DISPUTE),
     (form("/finance/periods/2026-11-30/2026-11-30", reason="x"), finance_calls.REOPEN_PERIOD),
     (form(ACCOUNTS, do="enable", name="of-closed"), partner_accounts.ENABLE),
@@ -130,7 +134,7 @@ async def test_what_a_role_may_not_do_has_no_button_and_is_refused(
             refused |= set(REFUSED_METHOD.findall(answer.text))
             if answer.status != 403 or "NOT_ALLOWED" not in answer.text:
                 wrong.append(f"{role}: {form} gave {answer.status} {DETAIL.findall(answer.text)}")
-    assert wrong == []
+    assert wrong == [], "\n".join(wrong)
     there = {page_of(form.action, acts=True) for form in whole.values()}
     tried = {page.path for one, _ in UNOFFERED if (page := page_of(one.action, acts=True))}
     acts = {one.path for one in STAFF if one.act and one not in there and not personal(one.path)}

@@ -86,8 +86,8 @@ TYPED: Final = {
     "day": "2026-11-30",
     "text": "lines: []",
 }
-# What differs each time a form is shown.
-_FRESH: Final = {"csrf", "once", "held", "next", "lang", "theme"}
+# What differs each time a form is shown, such as where the clock stands.
+_FRESH: Final = {"csrf", "from", "once", "held", "next", "lang", "theme"}
 
 
 @dataclass(frozen=True)

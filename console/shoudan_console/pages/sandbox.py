@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 from google.protobuf.message import Message
+from grpc import StatusCode
 from starlette.responses import Response
 
 from shoudan.core.v1 import operations_service_pb2 as core_pb
@@ -23,6 +24,7 @@ from shoudan_console.values import Status
 from shoudan_console.values import mark as _
 from shoudan_console.visits import Missing, Visit
 from shoudan_kit.clock_steps import Behind, Clocks
+from shoudan_kit.rpc.refusal import Refused
 
 PATH: Final = "/sandbox"
 CLOCK: Final = "/sandbox/clock"
@@ -143,7 +145,17 @@ def seconds_in(form: Mapping[str, str]) -> int:
 
 
 async def advance(visit: Visit) -> Response:
-    """Let time pass. The form says from when, so that sent twice it counts once."""
+    """Let time pass. The form says from when, so that sent twice it counts once.
+
+    It passes in the background: who may not is refused here, not when the answer has been given.
+    """
+    if not visit.may(ADVANCE):
+        raise Refused(
+            StatusCode.PERMISSION_DENIED,
+            "console",
+            "ERROR_REASON_NOT_ALLOWED",
+            {"method": f"/{ADVANCE.path}", "caller": visit.known.operator},
+        )
     from_, by_s = visit.form.get("from", ""), seconds_in(visit.form)
     if not by_s or not from_.isascii() or not from_.isdigit() or len(from_) > len("999999999"):
         return await show(visit, _("Say how much time is to pass: at most 31 days at once."))
