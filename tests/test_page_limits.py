@@ -34,6 +34,7 @@ UNPAGED = {
     "ListStock": "cut at KINDS_MAX of kinds of goods",
     "ListAreas": "the areas of the catalogue, from memory",
     "ListAllModes": "cut at LIST_MAX of each kind",
+    "ListPausedQueues": "cut at PAGE_MAX, which people stop",
     "ListResting": "cut at a thousand of each kind, from memory",
     "GetCatalogue": "what people sell and buy, which people write",
     "GetDictionary": "the columns of the code",

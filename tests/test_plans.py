@@ -70,6 +70,7 @@ WHOLE = {
     "shoudan_kit.proposals.store._COUNT": "an index of what waits for a person, up to a bound",
     "shoudan_kit.proposals.store._LEFT": "an index of what waits for a person",
     "shoudan_kit.tasks.operations._PAUSED": "paused queues are few",
+    "shoudan_kit.tasks.operations._PAUSES": "paused queues are few",
     "shoudan_kit.tasks.store._GAUGES": "the first rows of an index, up to a bound; one of each paused queue",
     "shoudan_kit.tasks.store._PAUSED": "paused queues are few",
     "shoudan_kit.tasks.store._OLDEST_UNPUBLISHED": "an index of what is not published yet, its first row",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,83 @@ async def test_the_way_to_an_order_needs_no_mouse(desk: Desk, window: Window) ->
     await window.at(first)
     await window.press("?")
     assert await window.run("document.getElementById('keys').open") is True
+
+
+async def test_search_offers_a_number_of_the_clipboard_and_sends_nothing(window: Window) -> None:
+    await window.width(1280)
+    await window.ask("Emulation.setFocusEmulationEnabled", enabled=True)
+    await window.ask(
+        "Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"]
+    )
+    await window.open("/orders")
+    for text, offered in (("26113000000001", True), ("no number here", False)):
+        await window.run("document.getElementById('search').value = ''")
+        await window.run("document.activeElement.blur()")
+        await window.run(f"navigator.clipboard.writeText('{text}')")
+        await window.press("/")
+        value = "document.getElementById('search').value"
+        if offered:
+            await eventually(partial(window.run, f"{value} === '{text}'"), 15, every_s=0.05)
+            assert await window.run("getSelection().toString()") == text  # the next key replaces it
+        else:
+            assert await window.run(value) == ""
+        assert await window.run("location.pathname") == "/orders"
+
+
+async def test_groups_of_the_navigation_stay_as_they_were_opened(window: Window) -> None:
+    await window.width(1280)
+    await window.open("/")
+    closed = "document.querySelector('.side details:not([open])')"
+    name = await window.run(f"{closed}.dataset.group")
+    group = f"document.querySelector('.side details[data-group=\"{name}\"]')"
+    await window.run(f"{closed}.querySelector('summary').click()")
+    await eventually(
+        partial(window.run, f"(localStorage.getItem('opened') ?? '').includes('{name}')"), 15
+    )
+    await window.open("/orders")
+    assert await window.run(f"{group}.open") is True
+    await window.run(f"{group}.querySelector('summary').click()")
+    await eventually(
+        partial(window.run, f"!(localStorage.getItem('opened') ?? '').includes('{name}')"), 15
+    )
+    await window.open("/refunds")
+    assert await window.run(f"{group}.open") is False
+    # The group of the page itself is open whatever was kept, and without scripts.
+    assert await window.run("document.querySelector('.side [aria-current]').offsetParent !== null")
+
+
+async def test_a_double_click_sends_a_form_once_and_back_brings_it_alive(
+    desk: Desk, window: Window
+) -> None:
+    person = await desk.logged_in("twice", *ALL)
+    await window.cookies([("session", person.cookie()), ("form", person.cookie("form"))])
+    rows = "SELECT count(*) FROM audit_log WHERE action LIKE '%SetSupplierState'"
+    before = await desk.partner.sql("delivery", rows)
+    await window.open("/suppliers/ycup/10")
+    form = "document.querySelector('form.decide')"
+    await window.run(
+        f"{form}.querySelector('[name=state][value=open]').checked = true;"
+        f"{form}.querySelector('[name=reason]').value = 'clicked twice';"
+    )
+    button = f"{form}.querySelector('button')"
+    await window.run(f"{button}.click(); {button}.click()")
+    await window.at("/suppliers/ycup/10")
+
+    async def written() -> bool:
+        return await desk.partner.sql("delivery", rows) > before
+
+    await eventually(written, 30, every_s=0.1)
+    assert await desk.partner.sql("delivery", rows) == before + 1
+    await window.run("history.back()")
+    await eventually(partial(window.run, f"{button}?.disabled === false"), 15, every_s=0.05)
+    # A session that has ended meanwhile: the form leads to the login, and nothing is done.
+    await desk.sql("DELETE FROM console_session WHERE operator = 'twice'")
+    await window.run(
+        f"{form}.querySelector('[name=state][value=hold]').checked = true;"
+        f"{form}.querySelector('[name=reason]').value = 'too late'; {button}.click()"
+    )
+    await window.at("/login")
+    assert await desk.partner.sql("delivery", rows) == before + 1
 
 
 async def test_a_filter_changes_the_list_and_the_address_without_a_reload(

@@ -90,7 +90,14 @@ async def test_a_queue_is_stopped_and_resumed_by_operations_alone(pushed: Desk) 
     assert (await browser.post("/services/queues", {**fields, "paused": ""})).status == 400
     stopped = await browser.post("/services/queues", {**fields, "paused": "yes"})
     assert re.search(r'class="alert done".*of-this-test', stopped.text)
+    shown = (await browser.get("/services")).text
+    row = re.search(r"<tr><td>erp_ingest</td>(?:(?!</tr>).)*of-this-test.*?</tr>", shown, re.DOTALL)
+    assert row is not None
+    assert "hears" in row[0]  # who stopped it
+    assert "a test" in row[0]
+    assert 'value="no"' in row[0]
     resumed = await browser.post("/services/queues", {**fields, "paused": "no"})
+    assert "No queue is stopped" in (await browser.get("/services")).text
     assert not re.search(r'class="alert done".*of-this-test', resumed.text)
     viewer = await pushed.logged_in("platforms-en", "viewer")
     assert 'name="queue"' not in (await viewer.get("/services")).text
@@ -200,6 +207,56 @@ async def test_each_replica_is_shown_with_what_matters_of_it(pushed: Desk) -> No
             line = await asyncio.wait_for(stream.content.readline(), 60)
     viewer = await pushed.logged_in("platforms-en", "viewer")
     assert "MiB" in (await viewer.get("/services")).text
+
+
+async def test_all_failed_tasks_of_a_kind_begin_again_with_one_button(pushed: Desk) -> None:
+    browser = await pushed.logged_in("hears", "ops")
+    fail = """UPDATE task SET status = 90, next_execute_time = now() + interval '1 day' WHERE task_id IN
+        (SELECT task_id FROM task WHERE name = 'order.overtime' AND status = 20 LIMIT 2)"""
+    name = await pushed.partner.sql("order", "SELECT name FROM task WHERE status = 20 LIMIT 1")
+    fail = fail.replace("order.overtime", str(name))
+    async with pushed.system.postgres.admin("shoudan_order") as db:
+        await db.execute(fail)
+    where = f"/tasks?service=order&name={name}"
+    page = await browser.get(where)
+    failed = page.text.count('action="/tasks/retry"')
+    assert failed >= 2  # one of the kind, and one for each row
+    fields = {"service": "order", "kind": str(name)}
+    viewer = await pushed.logged_in("platforms-en", "viewer")
+    await viewer.get("/tasks")
+    assert (await viewer.post("/tasks/retry", fields)).status == 403
+    done = await browser.post("/tasks/retry", fields)
+    assert f"key={failed - 1}" in done.location
+    assert "key=0" in (await browser.post("/tasks/retry", fields)).location
+    assert 'action="/tasks/retry"' not in (await browser.get(where)).text
+
+
+async def test_notifies_that_are_ticked_are_sent_again_and_no_others(pushed: Desk) -> None:
+    browser = await pushed.logged_in("hears", "ops")
+    async with pushed.system.postgres.admin("shoudan_order") as db:
+        numbers = [
+            row[0]
+            for row in await db.fetch("SELECT notify_id FROM oms_notify_info ORDER BY 1 LIMIT 3")
+        ]
+        await db.execute(
+            "SET session_replication_role = replica"
+        )  # as if it had never been answered
+        await db.execute(
+            "UPDATE oms_notify_info SET given_up = true, notify_status = 20, end_time = NULL"
+            " WHERE notify_id = ANY($1)",
+            numbers,
+        )
+    page = await browser.get("/notifies")
+    assert [f'name="item" value="{one}"' in page.text for one in numbers] == [True] * 3
+    fields = [("csrf", browser.csrf), *(("item", str(one)) for one in (*numbers[:2], "x"))]
+    async with browser.http.post(
+        f"{browser.url}/notifies/resend", data=fields, allow_redirects=False
+    ) as answer:
+        assert answer.status == 303
+        assert "key=2" in answer.headers["location"]
+    left = "SELECT array_agg(notify_id) FROM oms_notify_info WHERE given_up"
+    assert await pushed.partner.sql("order", left) == numbers[2:]
+    await browser.post("/notifies/resend", {"notify_id": str(numbers[2])})
 
 
 async def test_a_service_that_is_away_is_named_on_each_page(pushed: Desk) -> None:

@@ -15,6 +15,8 @@ from shoudan_console.visits import Missing, Visit
 
 PATH: Final = "/notifies"
 RESEND: Final = "/notifies/resend"
+ID_END: Final = 2**63
+ITEMS_MAX: Final = 200  # as many as a page has
 
 
 async def fetch(visit: Visit, query: Query) -> Found:
@@ -60,11 +62,18 @@ LISTING: Final = Listing(
 )
 
 
+def _number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text[:20]) < ID_END
+
+
 async def resend(visit: Visit) -> Response:
-    """Make one notify due, or all dead ones of a channel."""
+    """Make one notify due, those that are ticked, or all dead ones of a channel. Repeats change nothing."""
     text, channel = visit.form.get("notify_id", ""), visit.form.get("channel", "").strip()
     request = pb.ResendNotifiesRequest(by=visit.known.operator)
-    if text.isascii() and text.isdigit():
+    ticked = [int(one) for one in visit.form.getlist("item")[:ITEMS_MAX] if _number(one)]
+    if ticked:
+        request.notify_ids.extend(ticked)
+    elif _number(text):
         request.notify_ids.append(int(text))
     elif channel:
         request.channel_no = channel

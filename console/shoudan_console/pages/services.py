@@ -42,6 +42,7 @@ class Seen:
     waiting: Panel[str]
     failed: Panel[str]
     resting: Panel[Sequence[Any]]
+    paused: Panel[Sequence[Any]]
 
 
 def _operation(service: str, method: str) -> Rpc:
@@ -61,6 +62,11 @@ async def _resting(visit: Visit, service: str) -> Sequence[Any]:
     return (await visit.ask(rpc, pb.ListRestingRequest())).hosts
 
 
+async def _paused(visit: Visit, service: str) -> Sequence[Any]:
+    rpc = _operation(service, "ListPausedQueues")
+    return (await visit.ask(rpc, pb.ListPausedQueuesRequest())).queues
+
+
 async def _look(visit: Visit, name: str) -> Seen:
     serving, panels = await asyncio.gather(
         visit.site.backend.serving(name),
@@ -68,9 +74,12 @@ async def _look(visit: Visit, name: str) -> Seen:
             waiting=_count(visit, name, WAITING),
             failed=_count(visit, name, FAILED),
             resting=_resting(visit, name),
+            paused=_paused(visit, name),
         ),
     )
-    return Seen(name, serving, panels["waiting"], panels["failed"], panels["resting"])
+    return Seen(
+        name, serving, panels["waiting"], panels["failed"], panels["resting"], panels["paused"]
+    )
 
 
 async def _replicas(visit: Visit) -> Sequence[Replica]:
@@ -85,7 +94,9 @@ async def _values(visit: Visit) -> dict[str, Any]:
     found, seen = await asyncio.gather(visit.panel(_replicas(visit)), looking)
     known = visit.site.replicas.known
     now = datetime.now(UTC)  # certificates and starts are of the real time
-    return {"seen": seen, "replicas": found, "known": known, "now": now, "soon": SOON}
+    may = visit.may(_operation("order", "PauseQueue"))
+    values = {"seen": seen, "replicas": found, "known": known, "now": now, "soon": SOON}
+    return {**values, "may": may}
 
 
 async def live(visit: Visit) -> Response:
@@ -104,7 +115,6 @@ async def show(visit: Visit, problem: str = "", paused: Sequence[str] | None = N
         400 if problem else 200,
         **await _values(visit),
         names=SERVICES,
-        may=visit.may(_operation("order", "PauseQueue")),
         problem=problem,
         paused=paused,
     )

@@ -20,6 +20,8 @@ from shoudan_console.visits import Missing, Visit
 PATH: Final = "/tasks"
 RETRY: Final = "/tasks/retry"
 FAILED: Final = "90"
+KIND_MAX: Final = 64
+CALLS_MAX: Final = 20
 STATES: Final = {
     20: (_("Waiting"), "busy"),
     30: (_("Running"), "busy"),
@@ -134,16 +136,33 @@ LISTING: Final = Listing(
             calls.retry_tasks("order"),
         ),
     ),
+    template="tasks.html",
 )
 
 
 async def retry(visit: Visit) -> Response:
-    """Make a failed task due. A repeat finds nothing to do."""
+    """Make a failed task due, or all of a kind. A repeat finds nothing to do."""
     service, text = visit.form.get("service", ""), visit.form.get("task_id", "")
+    name = visit.form.get("kind", "").strip()[:KIND_MAX]
+    if service in SERVICES and name and not text:
+        count = await _retry_kind(visit, service, name)
+        return visit.redirect(PATH, done="retry", key=str(count), service=service)
     if service not in SERVICES or not text.isascii() or not text.isdigit():
         raise Missing
     await visit.ask(calls.retry_tasks(service), pb.RetryTasksRequest(task_ids=[int(text)]))
     return visit.redirect(PATH, done="retry", key=text)
+
+
+async def _retry_kind(visit: Visit, service: str, name: str) -> int:
+    """How many failed tasks of a kind were made due: a thousand with each call, and so many calls at most."""
+    request, count = pb.RetryTasksRequest(failed_name=name), 0
+    for _turn in range(CALLS_MAX):
+        answer = await visit.ask(calls.retry_tasks(service), request)
+        count += answer.count
+        request.page_token = answer.next_page_token
+        if not request.page_token:
+            break
+    return count
 
 
 PAGES: Final = (*listing_pages(LISTING), Page(RETRY, act=retry))

@@ -27,10 +27,10 @@
   }
 
   async function offer(field) {
-    // A number in the clipboard is offered, never sent; where the browser refuses, nothing happens.
+    // A number in the clipboard is offered, never sent; the browser asks once whether it may be read.
     try {
       const state = await navigator.permissions.query({ name: "clipboard-read" });
-      if (state.state !== "granted") return;
+      if (state.state === "denied") return;
       const text = (await navigator.clipboard.readText()).trim();
       if (/^[\w-]{6,64}$/.test(text) && /\d/.test(text) && !field.value) {
         field.value = text;

@@ -76,6 +76,9 @@ VALUES (:queue_name, :by, :reason, shoudan_now()) ON CONFLICT DO NOTHING
 """)
 _RESUME = statement("DELETE FROM task_pause WHERE queue_name = :queue_name")
 _PAUSED = statement("SELECT queue_name FROM task_pause ORDER BY queue_name")
+_PAUSES = statement("""
+SELECT queue_name, paused_by, reason, create_time FROM task_pause ORDER BY queue_name LIMIT :most
+""")
 # Found by their key, then sorted: in the order of numbers all events would be passed.
 _HISTORY = statement("""
 SELECT event_id, subject, key, tag, text, body, create_time, trace FROM event
@@ -198,6 +201,18 @@ class Operations(operations_service_pb2_grpc.OperationsServiceServicer):
             paused = list((await db.execute(_PAUSED)).scalars())
         describe("queue", request.queue_name, {"paused": before}, {"paused": request.paused})
         return pb.PauseQueueResponse(paused_queues=paused)
+
+    async def ListPausedQueues(
+        self, request: pb.ListPausedQueuesRequest, context: RpcContext
+    ) -> pb.ListPausedQueuesResponse:
+        """Those that are stopped."""
+        async with self._database.connect() as db:
+            rows = (await db.execute(_PAUSES, {"most": PAGE_MAX})).all()
+        answer = pb.ListPausedQueuesResponse()
+        for row in rows:
+            made = answer.queues.add(queue_name=row.queue_name, by=row.paused_by, reason=row.reason)
+            made.create_time.FromDatetime(row.create_time)
+        return answer
 
     async def GetHistory(
         self, request: pb.GetHistoryRequest, context: RpcContext

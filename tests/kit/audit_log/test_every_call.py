@@ -46,7 +46,7 @@ READS: Final = {
     "ListEndpoints", "ListEntries", "ListEvents", "ListHolds",
     "ListIncidents", "ListMissingCards",
     "ListNotices", "ListOpenWork", "ListOperators", "ListOrders", "ListPackageRecords", "ListProposals",
-    "ListQuarantined", "ListRecords", "ListRefunds", "ListRequests",
+    "ListPausedQueues", "ListQuarantined", "ListRecords", "ListRefunds", "ListRequests",
     "ListResources", "ListResting", "ListRules", "ListSandboxLetters", "ListSealed",
     "ListSessions", "ListShelfNotifies", "ListStock", "ListSuppliers", "ListTasks", "ListTradeDays",
     "ListUnmappedCodes",

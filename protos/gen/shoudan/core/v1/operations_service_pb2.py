@@ -28,7 +28,7 @@ from shoudan.core.v1 import core_pb2 as shoudan_dot_core_dot_v1_dot_core__pb2
 from shoudan.core.v1 import shards_pb2 as shoudan_dot_core_dot_v1_dot_shards__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(shoudan/core/v1/operations_service.proto\x12\x0fshoudan.core.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dshoudan/core/v1/callers.proto\x1a\x1ashoudan/core/v1/core.proto\x1a\x1cshoudan/core/v1/shards.proto\"\xed\x02\n\x04Task\x12\x0f\n\x07task_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nqueue_name\x18\x03 \x01(\t\x12\x10\n\x08order_no\x18\x04 \x01(\t\x12\x30\n\x06status\x18\x05 \x01(\x0e\x32\x1b.shoudan.core.v1.TaskStatusH\x00\x88\x01\x01\x12\r\n\x05\x63ount\x18\x06 \x01(\x05\x12\x11\n\tmax_count\x18\x07 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11next_execute_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10max_execute_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_error\x18\x0b \x01(\t\x12\x0f\n\x07payload\x18\x0c \x01(\tB\t\n\x07_status\"\x9c\x01\n\x10ListTasksRequest\x12-\n\x08statuses\x18\x01 \x03(\x0e\x32\x1b.shoudan.core.v1.TaskStatus\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nqueue_name\x18\x03 \x01(\t\x12\x10\n\x08order_no\x18\x04 \x01(\t\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"R\n\x11ListTasksResponse\x12$\n\x05tasks\x18\x01 \x03(\x0b\x32\x15.shoudan.core.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"s\n\x11RetryTasksRequest\x12\x10\n\x08task_ids\x18\x01 \x03(\x03\x12\x13\n\x0b\x66\x61iled_name\x18\x02 \x01(\t\x12\x12\n\ndeadline_s\x18\x03 \x01(\x05\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12\x12\n\npage_token\x18\x05 \x01(\t\"<\n\x12RetryTasksResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x05\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"S\n\x11PauseQueueRequest\x12\x12\n\nqueue_name\x18\x01 \x01(\t\x12\x0e\n\x06paused\x18\x02 \x01(\x08\x12\n\n\x02\x62y\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"+\n\x12PauseQueueResponse\x12\x15\n\rpaused_queues\x18\x01 \x03(\t\"!\n\x11GetHistoryRequest\x12\x0c\n\x04keys\x18\x01 \x03(\t\"<\n\x12GetHistoryResponse\x12&\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x16.shoudan.core.v1.Event\"R\n\x11ListEventsRequest\x12\x16\n\x0esubject_prefix\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"U\n\x12ListEventsResponse\x12&\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x16.shoudan.core.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9f\x01\n\x13ReplayEventsRequest\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0esubject_prefix\x18\x03 \x01(\t\x12\x12\n\npage_token\x18\x04 \x01(\t\">\n\x14ReplayEventsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x14\n\x12ListRestingRequest\"\xb3\x01\n\x13ListRestingResponse\x12\x38\n\x05hosts\x18\x01 \x03(\x0b\x32).shoudan.core.v1.ListRestingResponse.Host\x1a\x62\n\x04Host\x12\r\n\x05\x63\x61lls\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0b\n\x03off\x18\x04 \x01(\x08\x12\x0e\n\x06left_s\x18\x05 \x01(\x05\x12\x11\n\tfailing_s\x18\x06 \x01(\x05\"\x11\n\x0fGetClockRequest\"C\n\x05\x43lock\x12\x10\n\x08turnable\x18\x01 \x01(\x08\x12\x0f\n\x07shift_s\x18\x02 \x01(\x03\x12\x17\n\x0fsessions_behind\x18\x03 \x01(\x05\":\n\x10GetClockResponse\x12&\n\x06\x63locks\x18\x01 \x03(\x0b\x32\x16.shoudan.core.v1.Clock\"&\n\x13\x41\x64vanceClockRequest\x12\x0f\n\x07shift_s\x18\x01 \x01(\x03\">\n\x14\x41\x64vanceClockResponse\x12&\n\x06\x63locks\x18\x01 \x03(\x0b\x32\x16.shoudan.core.v1.Clock*o\n\nTaskStatus\x12\x14\n\x10TASK_STATUS_DONE\x10\x00\x12\x17\n\x13TASK_STATUS_WAITING\x10\x14\x12\x1a\n\x16TASK_STATUS_PROCESSING\x10\x1e\x12\x16\n\x12TASK_STATUS_FAILED\x10Z2\x80\x08\n\x11OperationsService\x12o\n\tListTasks\x12!.shoudan.core.v1.ListTasksRequest\x1a\".shoudan.core.v1.ListTasksResponse\"\x1b\xf2\xb5\x18\x08\x12\x06viewer\xfa\xb5\x18\x0b\x30\x01:\x07task_id\x12\x66\n\nRetryTasks\x12\".shoudan.core.v1.RetryTasksRequest\x1a#.shoudan.core.v1.RetryTasksResponse\"\x0f\xf2\xb5\x18\x05\x12\x03ops\xfa\xb5\x18\x02\x30\x01\x12\x66\n\nPauseQueue\x12\".shoudan.core.v1.PauseQueueRequest\x1a#.shoudan.core.v1.PauseQueueResponse\"\x0f\xf2\xb5\x18\x05\x12\x03ops\xfa\xb5\x18\x02\x30\x01\x12\x80\x01\n\nGetHistory\x12\".shoudan.core.v1.GetHistoryRequest\x1a#.shoudan.core.v1.GetHistoryResponse\")\xf2\xb5\x18\x0f\n\x05order\x12\x06viewer\xfa\xb5\x18\x12\x30\x01:\x04time:\x08\x65vent_id\x12t\n\nListEvents\x12\".shoudan.core.v1.ListEventsRequest\x1a#.shoudan.core.v1.ListEventsResponse\"\x1d\xf2\xb5\x18\x08\x12\x06viewer\xfa\xb5\x18\r0\x01:\t-event_id\x12l\n\x0cReplayEvents\x12$.shoudan.core.v1.ReplayEventsRequest\x1a%.shoudan.core.v1.ReplayEventsResponse\"\x0f\xf2\xb5\x18\x05\x12\x03ops\xfa\xb5\x18\x02\x30\x01\x12l\n\x0bListResting\x12#.shoudan.core.v1.ListRestingRequest\x1a$.shoudan.core.v1.ListRestingResponse\"\x12\xf2\xb5\x18\x08\x12\x06viewer\xfa\xb5\x18\x02\x30\x01\x12g\n\x08GetClock\x12 .shoudan.core.v1.GetClockRequest\x1a!.shoudan.core.v1.GetClockResponse\"\x16\xf2\xb5\x18\x0c\x12\x06viewer2\x02\x08\x01\xfa\xb5\x18\x02\x30\x01\x12l\n\x0c\x41\x64vanceClock\x12$.shoudan.core.v1.AdvanceClockRequest\x1a%.shoudan.core.v1.AdvanceClockResponse\"\x0f\xf2\xb5\x18\x05\x12\x03ops\xfa\xb5\x18\x02\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(shoudan/core/v1/operations_service.proto\x12\x0fshoudan.core.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dshoudan/core/v1/callers.proto\x1a\x1ashoudan/core/v1/core.proto\x1a\x1cshoudan/core/v1/shards.proto\"\xed\x02\n\x04Task\x12\x0f\n\x07task_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nqueue_name\x18\x03 \x01(\t\x12\x10\n\x08order_no\x18\x04 \x01(\t\x12\x30\n\x06status\x18\x05 \x01(\x0e\x32\x1b.shoudan.core.v1.TaskStatusH\x00\x88\x01\x01\x12\r\n\x05\x63ount\x18\x06 \x01(\x05\x12\x11\n\tmax_count\x18\x07 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11next_execute_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10max_execute_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_error\x18\x0b \x01(\t\x12\x0f\n\x07payload\x18\x0c \x01(\tB\t\n\x07_status\"\x9c\x01\n\x10ListTasksRequest\x12-\n\x08statuses\x18\x01 \x03(\x0e\x32\x1b.shoudan.core.v1.TaskStatus\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nqueue_name\x18\x03 \x01(\t\x12\x10\n\x08order_no\x18\x04 \x01(\t\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"R\n\x11ListTasksResponse\x12$\n\x05tasks\x18\x01 \x03(\x0b\x32\x15.shoudan.core.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"s\n\x11RetryTasksRequest\x12\x10\n\x08task_ids\x18\x01 \x03(\x03\x12\x13\n\x0b\x66\x61iled_name\x18\x02 \x01(\t\x12\x12\n\ndeadline_s\x18\x03 \x01(\x05\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12\x12\n\npage_token\x18\x05 \x01(\t\"<\n\x12RetryTasksResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x05\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"S\n\x11PauseQueueRequest\x12\x12\n\nqueue_name\x18\x01 \x01(\t\x12\x0e\n\x06paused\x18\x02 \x01(\x08\x12\n\n\x02\x62y\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"+\n\x12PauseQueueResponse\x12\x15\n\rpaused_queues\x18\x01 \x03(\t\"\x19\n\x17ListPausedQueuesRequest\"n\n\x0bPausedQueue\x12\x12\n\nqueue_name\x18\x01 \x01(\t\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"H\n\x18ListPausedQueuesResponse\x12,\n\x06queues\x18\x01 \x03(\x0b\x32\x1c.shoudan.core.v1.PausedQueue\"!\n\x11GetHistoryRequest\x12\x0c\n\x04keys\x18\x01 \x03(\t\"<\n\x12GetHistoryResponse\x12&\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x16.shoudan.core.v1.Event\"R\n\x11ListEventsRequest\x12\x16\n\x0esubject_prefix\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"U\n\x12ListEventsResponse\x12&\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x16.shoudan.core.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9f\x01\n\x13ReplayEventsRequest\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0esubject_prefix\x18\x03 \x01(\t\x12\x12\n\npage_token\x18\x04 \x01(\t\">\n\x14ReplayEventsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x14\n\x12ListRestingRequest\"\xb3\x01\n\x13ListRestingResponse\x12\x38\n\x05hosts\x18\x01 \x03(\x0b\x32).shoudan.core.v1.ListRestingResponse.Host\x1a\x62\n\x04Host\x12\r\n\x05\x63\x61lls\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0b\n\x03off\x18\x04 \x01(\x08\x12\x0e\n\x06left_s\x18\x05 \x01(\x05\x12\x11\n\tfailing_s\x18\x06 \x01(\x05\"\x11\n\x0fGetClockRequest\"C\n\x05\x43lock\x12\x10\n\x08turnable\x18\x01 \x01(\x08\x12\x0f\n\x07shift_s\x18\x02 \x01(\x03\x12\x17\n\x0fsessions_behind\x18\x03 \x01(\x05\":\n\x10GetClockResponse\x12&\n\x06\x63locks\x18\x01 \x03(\x0b\x32\x16.shoudan.core.v1.Clock\"&\n\x13\x41\x64vanceClockRequest\x12\x0f\n\x07shift_s\x18\x01 \x01(\x03\">\n\x14\x41\x64vanceClockResponse\x12&\n\x06\x63locks\x18\x01 \x03(\x0b\x32\x16.shoudan.core.v1.Clock*o\n\nTaskStatus\x12\x14\n\x10TASK_STATUS_DONE\x10\x00\x12\x17\n\x13TASK_STATUS_WAITING\x10\x14\x12\x1a\n\x16TASK_STATUS_PROCESSING\x10\x1e\x12\x16\n\x12TASK_STATUS_FAILED\x10Z2\xfd\x08\n\x11OperationsService\x12o\n\tListTasks\x12!.shoudan.core.v1.ListTasksRequest\x1a\".shoudan.core.v1.ListTasksResponse\"\x1b\xf2\xb5\x18\x08\x12\x06viewer\xfa\xb5\x18\x0b\x30\x01:\x07task_id\x12\x66\n\nRetryTasks\x12\".shoudan.core.v1.RetryTasksRequest\x1a#.shoudan.core.v1.RetryTasksResponse\"\x0f\xf2\xb5\x18\x05\x12\x03ops\xfa\xb5\x18\x02\x30\x01\x12\x66\n\nPauseQueue\x12\".shoudan.core.v1.PauseQueueRequest\x1a#.shoudan.core.v1.PauseQueueResponse\"\x0f\xf2\xb5\x18\x05\x12\x03ops\xfa\xb5\x18\x02\x30\x01\x12{\n\x10ListPausedQueues\x12(.shoudan.core.v1.ListPausedQueuesRequest\x1a).shoudan.core.v1.ListPausedQueuesResponse\"\x12\xf2\xb5\x18\x08\x12\x06viewer\xfa\xb5\x18\x02\x30\x01\x12\x80\x01\n\nGetHistory\x12\".shoudan.core.v1.GetHistoryRequest\x1a#.shoudan.core.v1.GetHistoryResponse\")\xf2\xb5\x18\x0f\n\x05order\x12\x06viewer\xfa\xb5\x18\x12\x30\x01:\x04time:\x08\x65vent_id\x12t\n\nListEvents\x12\".shoudan.core.v1.ListEventsRequest\x1a#.shoudan.core.v1.ListEventsResponse\"\x1d\xf2\xb5\x18\x08\x12\x06viewer\xfa\xb5\x18\r0\x01:\t-event_id\x12l\n\x0cReplayEvents\x12$.shoudan.core.v1.ReplayEventsRequest\x1a%.shoudan.core.v1.ReplayEventsResponse\"\x0f\xf2\xb5\x18\x05\x12\x03ops\xfa\xb5\x18\x02\x30\x01\x12l\n\x0bListResting\x12#.shoudan.core.v1.ListRestingRequest\x1a$.shoudan.core.v1.ListRestingResponse\"\x12\xf2\xb5\x18\x08\x12\x06viewer\xfa\xb5\x18\x02\x30\x01\x12g\n\x08GetClock\x12 .shoudan.core.v1.GetClockRequest\x1a!.shoudan.core.v1.GetClockResponse\"\x16\xf2\xb5\x18\x0c\x12\x06viewer2\x02\x08\x01\xfa\xb5\x18\x02\x30\x01\x12l\n\x0c\x41\x64vanceClock\x12$.shoudan.core.v1.AdvanceClockRequest\x1a%.shoudan.core.v1.AdvanceClockResponse\"\x0f\xf2\xb5\x18\x05\x12\x03ops\xfa\xb5\x18\x02\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OPERATIONSSERVICE'].methods_by_name['RetryTasks']._serialized_options = b'\362\265\030\005\022\003ops\372\265\030\0020\001'
   _globals['_OPERATIONSSERVICE'].methods_by_name['PauseQueue']._loaded_options = None
   _globals['_OPERATIONSSERVICE'].methods_by_name['PauseQueue']._serialized_options = b'\362\265\030\005\022\003ops\372\265\030\0020\001'
+  _globals['_OPERATIONSSERVICE'].methods_by_name['ListPausedQueues']._loaded_options = None
+  _globals['_OPERATIONSSERVICE'].methods_by_name['ListPausedQueues']._serialized_options = b'\362\265\030\010\022\006viewer\372\265\030\0020\001'
   _globals['_OPERATIONSSERVICE'].methods_by_name['GetHistory']._loaded_options = None
   _globals['_OPERATIONSSERVICE'].methods_by_name['GetHistory']._serialized_options = b'\362\265\030\017\n\005order\022\006viewer\372\265\030\0220\001:\004time:\010event_id'
   _globals['_OPERATIONSSERVICE'].methods_by_name['ListEvents']._loaded_options = None
@@ -53,8 +55,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OPERATIONSSERVICE'].methods_by_name['GetClock']._serialized_options = b'\362\265\030\014\022\006viewer2\002\010\001\372\265\030\0020\001'
   _globals['_OPERATIONSSERVICE'].methods_by_name['AdvanceClock']._loaded_options = None
   _globals['_OPERATIONSSERVICE'].methods_by_name['AdvanceClock']._serialized_options = b'\362\265\030\005\022\003ops\372\265\030\0020\001'
-  _globals['_TASKSTATUS']._serialized_start=2053
-  _globals['_TASKSTATUS']._serialized_end=2164
+  _globals['_TASKSTATUS']._serialized_start=2266
+  _globals['_TASKSTATUS']._serialized_end=2377
   _globals['_TASK']._serialized_start=184
   _globals['_TASK']._serialized_end=549
   _globals['_LISTTASKSREQUEST']._serialized_start=552
@@ -69,34 +71,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PAUSEQUEUEREQUEST']._serialized_end=1056
   _globals['_PAUSEQUEUERESPONSE']._serialized_start=1058
   _globals['_PAUSEQUEUERESPONSE']._serialized_end=1101
-  _globals['_GETHISTORYREQUEST']._serialized_start=1103
-  _globals['_GETHISTORYREQUEST']._serialized_end=1136
-  _globals['_GETHISTORYRESPONSE']._serialized_start=1138
-  _globals['_GETHISTORYRESPONSE']._serialized_end=1198
-  _globals['_LISTEVENTSREQUEST']._serialized_start=1200
-  _globals['_LISTEVENTSREQUEST']._serialized_end=1282
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=1284
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=1369
-  _globals['_REPLAYEVENTSREQUEST']._serialized_start=1372
-  _globals['_REPLAYEVENTSREQUEST']._serialized_end=1531
-  _globals['_REPLAYEVENTSRESPONSE']._serialized_start=1533
-  _globals['_REPLAYEVENTSRESPONSE']._serialized_end=1595
-  _globals['_LISTRESTINGREQUEST']._serialized_start=1597
-  _globals['_LISTRESTINGREQUEST']._serialized_end=1617
-  _globals['_LISTRESTINGRESPONSE']._serialized_start=1620
-  _globals['_LISTRESTINGRESPONSE']._serialized_end=1799
-  _globals['_LISTRESTINGRESPONSE_HOST']._serialized_start=1701
-  _globals['_LISTRESTINGRESPONSE_HOST']._serialized_end=1799
-  _globals['_GETCLOCKREQUEST']._serialized_start=1801
-  _globals['_GETCLOCKREQUEST']._serialized_end=1818
-  _globals['_CLOCK']._serialized_start=1820
-  _globals['_CLOCK']._serialized_end=1887
-  _globals['_GETCLOCKRESPONSE']._serialized_start=1889
-  _globals['_GETCLOCKRESPONSE']._serialized_end=1947
-  _globals['_ADVANCECLOCKREQUEST']._serialized_start=1949
-  _globals['_ADVANCECLOCKREQUEST']._serialized_end=1987
-  _globals['_ADVANCECLOCKRESPONSE']._serialized_start=1989
-  _globals['_ADVANCECLOCKRESPONSE']._serialized_end=2051
-  _globals['_OPERATIONSSERVICE']._serialized_start=2167
-  _globals['_OPERATIONSSERVICE']._serialized_end=3191
+  _globals['_LISTPAUSEDQUEUESREQUEST']._serialized_start=1103
+  _globals['_LISTPAUSEDQUEUESREQUEST']._serialized_end=1128
+  _globals['_PAUSEDQUEUE']._serialized_start=1130
+  _globals['_PAUSEDQUEUE']._serialized_end=1240
+  _globals['_LISTPAUSEDQUEUESRESPONSE']._serialized_start=1242
+  _globals['_LISTPAUSEDQUEUESRESPONSE']._serialized_end=1314
+  _globals['_GETHISTORYREQUEST']._serialized_start=1316
+  _globals['_GETHISTORYREQUEST']._serialized_end=1349
+  _globals['_GETHISTORYRESPONSE']._serialized_start=1351
+  _globals['_GETHISTORYRESPONSE']._serialized_end=1411
+  _globals['_LISTEVENTSREQUEST']._serialized_start=1413
+  _globals['_LISTEVENTSREQUEST']._serialized_end=1495
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=1497
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=1582
+  _globals['_REPLAYEVENTSREQUEST']._serialized_start=1585
+  _globals['_REPLAYEVENTSREQUEST']._serialized_end=1744
+  _globals['_REPLAYEVENTSRESPONSE']._serialized_start=1746
+  _globals['_REPLAYEVENTSRESPONSE']._serialized_end=1808
+  _globals['_LISTRESTINGREQUEST']._serialized_start=1810
+  _globals['_LISTRESTINGREQUEST']._serialized_end=1830
+  _globals['_LISTRESTINGRESPONSE']._serialized_start=1833
+  _globals['_LISTRESTINGRESPONSE']._serialized_end=2012
+  _globals['_LISTRESTINGRESPONSE_HOST']._serialized_start=1914
+  _globals['_LISTRESTINGRESPONSE_HOST']._serialized_end=2012
+  _globals['_GETCLOCKREQUEST']._serialized_start=2014
+  _globals['_GETCLOCKREQUEST']._serialized_end=2031
+  _globals['_CLOCK']._serialized_start=2033
+  _globals['_CLOCK']._serialized_end=2100
+  _globals['_GETCLOCKRESPONSE']._serialized_start=2102
+  _globals['_GETCLOCKRESPONSE']._serialized_end=2160
+  _globals['_ADVANCECLOCKREQUEST']._serialized_start=2162
+  _globals['_ADVANCECLOCKREQUEST']._serialized_end=2200
+  _globals['_ADVANCECLOCKRESPONSE']._serialized_start=2202
+  _globals['_ADVANCECLOCKRESPONSE']._serialized_end=2264
+  _globals['_OPERATIONSSERVICE']._serialized_start=2380
+  _globals['_OPERATIONSSERVICE']._serialized_end=3529
 # @@protoc_insertion_point(module_scope)

@@ -50,6 +50,11 @@ class OperationsServiceStub:
                 request_serializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.PauseQueueRequest.SerializeToString,
                 response_deserializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.PauseQueueResponse.FromString,
                 _registered_method=True)
+        self.ListPausedQueues = channel.unary_unary(
+                '/shoudan.core.v1.OperationsService/ListPausedQueues',
+                request_serializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.ListPausedQueuesRequest.SerializeToString,
+                response_deserializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.ListPausedQueuesResponse.FromString,
+                _registered_method=True)
         self.GetHistory = channel.unary_unary(
                 '/shoudan.core.v1.OperationsService/GetHistory',
                 request_serializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.GetHistoryRequest.SerializeToString,
@@ -103,6 +108,13 @@ class OperationsServiceServicer:
 
     def PauseQueue(self, request, context):
         """PauseQueue stops or resumes the work of one queue on all replicas.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPausedQueues(self, request, context):
+        """ListPausedQueues gives the queues that are stopped, by name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,6 +182,11 @@ def add_OperationsServiceServicer_to_server(servicer, server):
                     servicer.PauseQueue,
                     request_deserializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.PauseQueueRequest.FromString,
                     response_serializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.PauseQueueResponse.SerializeToString,
+            ),
+            'ListPausedQueues': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPausedQueues,
+                    request_deserializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.ListPausedQueuesRequest.FromString,
+                    response_serializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.ListPausedQueuesResponse.SerializeToString,
             ),
             'GetHistory': grpc.unary_unary_rpc_method_handler(
                     servicer.GetHistory,
@@ -284,6 +301,33 @@ class OperationsService:
             '/shoudan.core.v1.OperationsService/PauseQueue',
             shoudan_dot_core_dot_v1_dot_operations__service__pb2.PauseQueueRequest.SerializeToString,
             shoudan_dot_core_dot_v1_dot_operations__service__pb2.PauseQueueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPausedQueues(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.core.v1.OperationsService/ListPausedQueues',
+            shoudan_dot_core_dot_v1_dot_operations__service__pb2.ListPausedQueuesRequest.SerializeToString,
+            shoudan_dot_core_dot_v1_dot_operations__service__pb2.ListPausedQueuesResponse.FromString,
             options,
             channel_credentials,
             insecure,

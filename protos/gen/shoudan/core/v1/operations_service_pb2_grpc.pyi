@@ -24,6 +24,8 @@ class OperationsServiceStub:
     """
     PauseQueue: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.PauseQueueRequest, _operations_service_pb2.PauseQueueResponse]
     """PauseQueue stops or resumes the work of one queue on all replicas."""
+    ListPausedQueues: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ListPausedQueuesRequest, _operations_service_pb2.ListPausedQueuesResponse]
+    """ListPausedQueues gives the queues that are stopped, by name."""
     GetHistory: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.GetHistoryRequest, _operations_service_pb2.GetHistoryResponse]
     """GetHistory gives the events of the keys asked, oldest first."""
     ListEvents: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ListEventsRequest, _operations_service_pb2.ListEventsResponse]
@@ -71,6 +73,14 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_operations_service_pb2.PauseQueueRequest, _abc.Awaitable[_operations_service_pb2.PauseQueueResponse]],
     ) -> _abc.Awaitable[_operations_service_pb2.PauseQueueResponse]:
         """PauseQueue stops or resumes the work of one queue on all replicas."""
+
+    @_abc_1.abstractmethod
+    def ListPausedQueues(
+        self,
+        request: _operations_service_pb2.ListPausedQueuesRequest,
+        context: _aio.ServicerContext[_operations_service_pb2.ListPausedQueuesRequest, _abc.Awaitable[_operations_service_pb2.ListPausedQueuesResponse]],
+    ) -> _abc.Awaitable[_operations_service_pb2.ListPausedQueuesResponse]:
+        """ListPausedQueues gives the queues that are stopped, by name."""
 
     @_abc_1.abstractmethod
     def GetHistory(
