@@ -41,7 +41,6 @@ UNPAGED = {
     "GetClock": "one for each shard",
     "GetOperatorNames": "of at most PAGE_MAX numbers",
     "GetHistory": "cut at ten pages, of at most PAGE_MAX keys",
-    "GetLifecycle": "of one order",
     "ListAccountDays": "at most 366 days, of one account",
     "ExportAccountDays": "streamed by pages of a thousand, on from after_account_id",
     "ExportTrialBalance": "streamed in pages of a hundred holders",

@@ -17,6 +17,19 @@ T = TypeVar("T")
 app = typer.Typer()
 IN_FLIGHT: Final = 512
 SECONDS: Final = 10.0
+StoredOption = Annotated[
+    int,
+    typer.Option(min=0, max=5_000_000, help="Finished orders that are there before; one shard."),
+]
+SuppliersOption = Annotated[
+    int, typer.Option(min=1, max=1_000, help="That deliver, each an equal part of the orders.")
+]
+ZipfOption = Annotated[
+    float, typer.Option(min=0, max=4, help="Exponent by which channels order unevenly; 0: in turn.")
+]
+CurveOption = Annotated[
+    str, typer.Option(help="Orders in flight, such as 1,32,512: a run each, batch sizes of all.")
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -75,12 +88,10 @@ def lifecycle(
     rules: Annotated[
         bool, typer.Option("--rules", help="With risk rules, stated prices, suppliers by outcome.")
     ] = False,
-    stored: Annotated[
-        int,
-        typer.Option(
-            min=0, max=5_000_000, help="Finished orders that are there before; one shard."
-        ),
-    ] = 0,
+    stored: StoredOption = 0,
+    suppliers: SuppliersOption = 1,
+    zipf: ZipfOption = 0,
+    curve: CurveOption = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     compare: Annotated[
         Path | None,
@@ -91,11 +102,20 @@ def lifecycle(
     from dataclasses import asdict
 
     from shoudan_cli import bench_lifecycle
-    from shoudan_cli.bench_layout import Layout
+    from shoudan_cli.bench_layout import PRODUCTS_MAX, Layout
 
-    layout = Layout(shards, channels, replicas, rules, stored)
+    if channels * suppliers > PRODUCTS_MAX:
+        raise typer.BadParameter(f"--channels times --suppliers is above {PRODUCTS_MAX}")
+    layout = Layout(shards, channels, replicas, rules, stored, suppliers)
+    if curve:
+        points: dict[int, dict[str, Any]] = {}
+        for one in in_flights(curve):
+            found = _measured(bench_lifecycle.bench(seconds, one, _say, layout, 0, zipf))
+            points[one] = asdict(found)
+        _print_curve(points, as_json=as_json)
+        return
     before = _read(compare) if compare is not None else None
-    figures = _measured(bench_lifecycle.bench(seconds, in_flight, _say, layout, rate))
+    figures = _measured(bench_lifecycle.bench(seconds, in_flight, _say, layout, rate, zipf))
     if as_json:
         console.print_json(data=asdict(figures))
     elif before is None:
@@ -103,6 +123,37 @@ def lifecycle(
     if before is not None:
         for line in differences(before, asdict(figures)):
             _say(line)
+
+
+def _print_curve(points: Mapping[int, Mapping[str, Any]], *, as_json: bool) -> None:
+    for line in curve_of(points):
+        _say(line)
+    if as_json:
+        console.print_json(data=points)
+
+
+def in_flights(text: str) -> list[int]:
+    """The numbers of --curve."""
+    try:
+        found = [int(one) for one in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or min(found) < 1:
+        raise typer.BadParameter(f"--curve {text}: numbers above 0 with commas, such as 1,32,512")
+    return found
+
+
+def curve_of(points: Mapping[int, Mapping[str, Any]]) -> list[str]:
+    """A line for each number in flight: rate, cost and latency, and the mean batch of each call."""
+    lines = [
+        f"{'in flight':>9} {'orders/s':>9} {'us/order':>9} {'p50 ms':>8} {'p99 ms':>8}  batches"
+    ]
+    for one, found in points.items():
+        batches = " ".join(f"{name} {size}" for name, size in sorted(found["batch_sizes"].items()))
+        total = found["cpu_us_per_order"]["total"]
+        times = f"{found['p50_ms']:>8} {found['p99_ms']:>8}"
+        lines.append(f"{one:>9} {found['lifecycles_per_s']:>9} {total:>9} {times}  {batches}")
+    return lines
 
 
 def _read(file: Path) -> Any:
@@ -247,6 +298,29 @@ def finance(
     figures = _measured(bench_finance.bench(movements, _say))
     if as_json:
         console.print_json(data=asdict(figures))
+
+
+@app.command(name="console")
+def pages(
+    stored: Annotated[
+        int, typer.Option(min=1, max=5_000_000, help="Finished orders in the databases.")
+    ] = 1_000_000,
+    times: Annotated[int, typer.Option(min=1, max=1_000, help="That each page is asked for.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """How long each page of the console takes over so many orders, and the memory of each process.
+
+    The orders are loaded first, a million in some minutes and about 10 GB of disk.
+    """
+    from dataclasses import asdict
+
+    from shoudan_cli import bench_console
+
+    figures = _measured(bench_console.bench(stored, times, _say))
+    if as_json:
+        console.print_json(data=asdict(figures))
+    if figures.slow:
+        raise typer.Exit(1)
 
 
 @app.command()

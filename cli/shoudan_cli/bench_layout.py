@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,10 @@ from shoudan_cli.system import demo_catalogue
 from shoudan_kit.embedded.postgres import CONNECTIONS
 
 FIRST: Final = "test"  # the channel of the demonstration that orders are placed for
+FACE: Final = (
+    200  # yuan, of the first supplier; each other one delivers a yuan more than the one before
+)
+PRODUCTS_MAX: Final = 50_000  # of the catalogue: each channel sells what every supplier delivers
 HASTY: Final = f"{FIRST}-hasty"
 HASTY_S: Final = 2
 SHARDED: Final = ("ORDER", "PAY", "DELIVERY", "ERP_INGEST")
@@ -37,11 +42,17 @@ class Layout:
     replicas: int = 1
     rules: bool = False
     stored: int = 0
+    suppliers: int = 1
 
     @property
     def names(self) -> Sequence[str]:
         """The channels."""
         return [FIRST, *(f"{FIRST}-{number}" for number in range(2, self.channels + 1))]
+
+    @property
+    def faces(self) -> Sequence[int]:
+        """What is ordered in turn, one of each supplier."""
+        return range(FACE, FACE + self.suppliers)
 
     @property
     def pool(self) -> int:
@@ -65,7 +76,7 @@ class Layout:
     def catalogue(self, folder: Path) -> Path:
         """The demonstration with all channels, each like the first one; written into `folder`."""
         source = demo_catalogue()
-        if self.channels == 1 and not self.rules and not self.stored:
+        if self == replace(ONE, shards=self.shards, replicas=self.replicas):
             return source
         document: Any = yaml.safe_load(source.read_text("utf-8"))
         if self.rules:
@@ -81,6 +92,26 @@ class Layout:
             shelf |= {"shelf_id": number, "products": shelf["products"][:1]}
             shelf["products"][0]["product_id"] = number
             channels.append(channel | {"channel_no": name, "channel_name": name})
+        self._add_suppliers(document, [one for one in channels if one["channel_no"] in self.names])
         file = folder / "catalogue.yaml"
         file.write_text(yaml.safe_dump(document, allow_unicode=True), "utf-8")
         return file
+
+    def _add_suppliers(self, document: Any, channels: Sequence[Any]) -> None:
+        """Each after the first one like it, with a product of its own face; sold by all channels."""
+        up: list[Any] = document["up_channels"]
+        first, like = up[0], document["suppliers"][0]
+        numbers = count(2 * _NUMBERS)
+        for face in self.faces[1:]:
+            name = f"up-{face}"
+            shelf = deepcopy(first["shelves"][0])
+            product = shelf["products"][0] | {"product_id": next(numbers), "face": face}
+            shelf |= {"shelf_id": next(numbers), "products": [product]}
+            up.append({"channel_no": name, "channel_name": name, "shelves": [shelf]})
+            document["suppliers"].append(like | {"channel_no": name})
+            for channel in channels:
+                products: list[Any] = channel["shelves"][0]["products"]
+                products.append(products[0] | {"product_id": next(numbers), "face": face})
+
+
+ONE: Final = Layout()

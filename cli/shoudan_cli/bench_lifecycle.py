@@ -21,7 +21,7 @@ from shoudan.order.v1 import risk_service_pb2_grpc as risk_grpc
 from shoudan.pay.v1 import ledger_service_pb2 as pay
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
 from shoudan_cli import stored
-from shoudan_cli.bench_layout import Layout
+from shoudan_cli.bench_layout import ONE, Layout
 from shoudan_cli.bench_parts import cpu_s, pgbench, pgbench_tps, preallocate_wal
 from shoudan_cli.clients import Clients, Failed
 from shoudan_cli.cpu import Usage, usage
@@ -40,7 +40,6 @@ END_POLL_S: Final = 0.1
 CREDIT_MICROS: Final = 10**15
 PGBENCH_CLIENTS: Final = 32
 PGBENCH_SCALE: Final = 10
-ONE: Final = Layout()
 STATED: Final = "&max_amount=198"  # 安全价: what a product of the bench sells for
 _MOST: Final = 1_000_000_000  # far beyond what a bench orders: counted, never refused
 RULES: Final = (
@@ -86,7 +85,8 @@ class Figures:
     A lifecycle is complete when the order is final, its supplier paid and its partner notified. Times are
     from the request to the notify. `total` leaves out the sandbox and the load generator, which play
     the outside world. `cost_ratio` is that by `tpcb_cpu_us`, what the server spends on a transaction of
-    TPC-B in the same run, so it compares builds on machines that differ. `memory_mib` is that of each
+    TPC-B in the same run, so it compares builds on machines that differ. `orders_per_postgres_core`: so many
+    a second keep a core of PostgreSQL's server busy. `memory_mib` is that of each
     process at the end of the window. `batch_sizes` are means of the window.
     """
 
@@ -96,6 +96,7 @@ class Figures:
     ratio: float
     tpcb_cpu_us: float
     cost_ratio: float
+    orders_per_postgres_core: float
     p50_ms: float
     p99_ms: float
     batch_sizes: dict[str, float]
@@ -124,6 +125,7 @@ class Run:
     layout: Layout
     since: int
     fulfilled: int
+    zipf: float
 
 
 class ChecksFailed(Failed):
@@ -142,10 +144,12 @@ async def bench(
     say: Callable[[str], None],
     layout: Layout = ONE,
     rate: float = 0,
+    zipf: float = 0,
 ) -> Figures:
     """Start a system as in production, measure for `seconds`, check everything, stop it.
 
-    With a `rate` orders are due at their times, whatever the system does. Raises ChecksFailed and Failed.
+    With a `rate` orders are due at their times, whatever the system does; with `zipf` a channel orders the
+    less the later it comes in the list. Raises ChecksFailed and Failed.
     """
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="shoudan-bench-")))
@@ -162,10 +166,10 @@ async def bench(
         clients = system.clients()
         try:
             await preallocate_wal(system.postgres)
-            await _fill(clients, layout)
+            await fill(clients, layout)
             if layout.stored:
                 await stored.load(system, layout, say)
-            run = Run(system, layout, first_of(datetime.now(UTC)), await _fulfilled(system))
+            run = Run(system, layout, first_of(datetime.now(UTC)), await _fulfilled(system), zipf)
             measured, first, last = await _load(run, seconds, (in_flight, rate))
             placed = measured["placed"] - measured["refused"]
             checks = Checks(
@@ -197,6 +201,7 @@ def _figures(measured: Any, first: Mark, last: Mark, tpcb: _Tpcb, checks: Checks
         ratio=round(rate / tpcb.per_s, 3),
         tpcb_cpu_us=round(tpcb.cpu_us, 1),
         cost_ratio=round(total / tpcb.cpu_us, 2),
+        orders_per_postgres_core=round(1e6 / max(1, spent["postgres"]), 1),
         p50_ms=round(measured["p50_ms"], 1),
         p99_ms=round(measured["p99_ms"], 1),
         batch_sizes=_batch_sizes(first.looks, last.looks),
@@ -206,7 +211,7 @@ def _figures(measured: Any, first: Mark, last: Mark, tpcb: _Tpcb, checks: Checks
     )
 
 
-async def _fill(clients: Clients, layout: Layout) -> None:
+async def fill(clients: Clients, layout: Layout) -> None:
     """Credit enough for any run."""
     for name in layout.names:
         message = pay.UpdateAccountRequest(
@@ -229,6 +234,7 @@ async def _load(run: Run, seconds: float, asked: tuple[int, float]) -> tuple[Any
     ]
     in_flight, rate = map(str, asked)
     words = [",".join(gateways), in_flight, ",".join(layout.names), rate]
+    words += [f"{layout.faces[0]}:{layout.faces[-1] + 1}", str(run.zipf)]
     if layout.rules:
         words.append(STATED)
     argv = [sys.executable, "-m", "shoudan_cli.load", *words]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import signal
 import sys
 import time
@@ -26,6 +27,8 @@ DUE_EVERY_S: Final = 0.002
 OWED_S_MAX: Final = 60.0
 SAMPLES_MAX: Final = 2_000_000
 REASONS_MAX: Final = 5
+SEQUENCE: Final = 1 << 16  # after so many orders the channels come in the same order again
+DISCOUNT: Final = 99  # fen of a yuan of face: what a product of the bench sells for
 _SUCCESS: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 7\r\n\r\nsuccess"
 _LENGTH: Final = b"content-length:"
 _KEY: Final = b'"request_no":"'
@@ -118,12 +121,16 @@ class Load:
         channels: Sequence[str],
         rate: float = 0,
         stated: str = "",
+        *,
+        faces: Sequence[int] = (200,),
+        zipf: float = 0,
     ) -> None:
         self._gateways = [urlsplit(one) for one in gateway_urls]
         self._in_flight_max, self._rate = in_flight_max, rate
         self._stated = stated.encode()  # more of what every order says, of a query
         self._due: deque[bytes] = deque()
-        self._channels = [one.encode() for one in channels]
+        self._channels = sequence_of([one.encode() for one in channels], zipf)
+        self._faces = [b"&face=%d&amount=%s" % (one, sold_for(one).encode()) for one in faces]
         self._prefix = f"b{time.time_ns() // 1_000_000:x}".encode()
         self._began: dict[bytes, float] = {}
         self._again: deque[bytes] = deque()
@@ -139,7 +146,7 @@ class Load:
         server = await loop.create_server(lambda: Receiver(self), "127.0.0.1", 0, backlog=512)
         port = int(server.sockets[0].getsockname()[1])
         self._query = (
-            b"&line_id=1&carrier_no=ZSH&invoice_type=1&num=1&face=200&amount=198&rechage_account="
+            b"&line_id=1&carrier_no=ZSH&invoice_type=1&num=1&rechage_account="
             b"100011000000000%s&notify_url=http://127.0.0.1:%d/ HTTP/1.1\r\nHost: %s\r\n\r\n"
             % (self._stated, port, self._gateways[0].netloc.encode())
         )
@@ -184,7 +191,7 @@ class Load:
         turn = int(number.removeprefix(self._prefix), 16)
         channel = self._channels[turn % len(self._channels)]
         start = b"GET /order/request?channel_no=%s&request_no=%s" % (channel, number)
-        return start + self._query
+        return start + self._faces[turn % len(self._faces)] + self._query
 
     def _next(self) -> bytes:
         """The number of the next order to place; nothing when enough are under way."""
@@ -231,6 +238,20 @@ class Load:
         self._pump()
 
 
+def sequence_of(channels: Sequence[bytes], zipf: float) -> list[bytes]:
+    """Whose order comes next: one after the other, or as often as 1 / place to the power of `zipf`."""
+    if not zipf:
+        return list(channels)
+    weights = [1 / place**zipf for place in range(1, len(channels) + 1)]
+    return random.Random(0).choices(channels, weights, k=SEQUENCE)
+
+
+def sold_for(face: int) -> str:
+    """The price of a face of so many yuan, in yuan."""
+    yuan, fen = divmod(face * DISCOUNT, 100)
+    return f"{yuan}.{fen:02}" if fen else str(yuan)
+
+
 def percentile(samples: list[float], part: float) -> float:
     """The value that `part` of the samples do not exceed; 0 without samples."""
     ordered = sorted(samples)
@@ -238,13 +259,27 @@ def percentile(samples: list[float], part: float) -> float:
 
 
 async def _main(
-    gateway_urls: str, in_flight_max: int, channels: str, rate: float, stated: str
+    gateway_urls: str,
+    in_flight_max: int,
+    channels: str,
+    rate: float,
+    faces: str,
+    zipf: float,
+    stated: str,
 ) -> dict[str, Any]:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    load = Load(gateway_urls.split(","), in_flight_max, channels.split(","), rate, stated)
+    load = Load(
+        gateway_urls.split(","),
+        in_flight_max,
+        channels.split(","),
+        rate,
+        stated,
+        faces=range(*map(int, faces.split(":"))),
+        zipf=zipf,
+    )
     tally = await load.run(stop)
     return {
         "placed": tally.placed,
@@ -257,6 +292,7 @@ async def _main(
 
 
 if __name__ == "__main__":
-    urls, most, names, each_s, *more = sys.argv[1:]
-    measured = uvloop.run(_main(urls, int(most), names, float(each_s), "".join(more)))
+    urls, most, names, each_s, sold, skew, *more = sys.argv[1:]
+    numbers = (int(most), names, float(each_s), sold, float(skew))
+    measured = uvloop.run(_main(urls, *numbers, "".join(more)))
     sys.stdout.buffer.write(orjson.dumps(measured) + b"\n")

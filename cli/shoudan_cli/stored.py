@@ -117,15 +117,13 @@ async def load(system: System, layout: Layout, say: Say, *, days: int = DAYS) ->
     shifts = shifts_ms(window, -(-layout.stored // placed) - 1, days)
     window.check(min(shifts, default=0))
     names = [replica(name, one) for name in SERVICES for one in range(1, system.plan.replicas + 1)]
-    for name in names:
-        await system.stop(name)
+    await asyncio.gather(*map(system.stop, names))
     copying = (_copy_rows(system, service, window, shifts, say) for service in TABLES)
     records, _ = await asyncio.gather(
         _copy_ledger(system, window, shifts), asyncio.gather(*copying)
     )
     days_closed = await _forget_books(system)
-    for name in names:
-        await system.start_again(name)
+    await asyncio.gather(*map(system.start_again, names))
     orders = placed * (len(shifts) + 1)
     took = time.perf_counter() - began
     say(f"{orders:,} orders with {records:,} records of the ledger stored in {took:.0f} s")

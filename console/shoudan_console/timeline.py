@@ -11,7 +11,6 @@ STEP: Final = 14  # between two moments, whatever lies between them
 TRACK: Final = 26
 LEFT: Final = 96
 LONG_S: Final = 60  # a gap that is written out
-MOMENTS_MAX: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,25 +29,24 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """The tracks and their moments. `left_out`: so many older ones are not in it."""
+    """The tracks and their moments; `older` is the token of the page with those before."""
 
     tracks: Sequence[tuple[str, int]]
     moments: Sequence[Moment]
     width: int
     height: int
-    left_out: int
+    older: str
 
 
-def picture(found: Sequence[Any]) -> Picture:
-    """The picture of moments, oldest first; the newest `MOMENTS_MAX` of them."""
-    kept = found[-MOMENTS_MAX:]
+def picture(found: Sequence[Any], older: str) -> Picture:
+    """The picture of a page of moments, oldest first."""
     tracks = {
         name: TRACK * number
-        for number, name in enumerate(dict.fromkeys(m.service for m in kept), 1)
+        for number, name in enumerate(dict.fromkeys(m.service for m in found), 1)
     }
     x, before = LEFT, None
     moments: list[Moment] = []
-    for one in kept:
+    for one in found:
         time = one.time.ToDatetime(UTC)
         gap_s = 0 if before is None else max(0, int((time - before).total_seconds()))
         if before is not None:
@@ -57,4 +55,4 @@ def picture(found: Sequence[Any]) -> Picture:
         place = tracks[one.service]
         moments.append(Moment(time, one.service, one.tag, one.text, one.trace_id, x, place, gap_s))
     height = TRACK * (len(tracks) + 1)
-    return Picture(list(tracks.items()), moments, x + 60, height, len(found) - len(kept))
+    return Picture(list(tracks.items()), moments, x + 60, height, older)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from shoudan_cli import bench, bench_lifecycle
 from shoudan_cli.bench import differences
 from shoudan_cli.bench_layout import Layout
 from shoudan_cli.bench_lifecycle import _batch_sizes
-from shoudan_cli.load import Load
+from shoudan_cli.load import Load, sequence_of
 from shoudan_cli.wiring import LOOPBACK, choose_ports, replica, target
 from shoudan_configuration.document import load
 from shoudan_kit.db.shard_map import read
@@ -62,6 +64,73 @@ def test_with_rules_every_line_chooses_by_outcome(tmp_path: Path) -> None:
     assert {one.route_policy for one in found.lines} == {"outcome"}
     assert {one.route_policy for one in plain.lines} != {"outcome"}
     assert [one.line_id for one in found.lines] == [one.line_id for one in plain.lines]
+
+
+def test_each_supplier_delivers_a_face_of_its_own_that_every_channel_sells(tmp_path: Path) -> None:
+    layout = Layout(channels=2, suppliers=5)
+    found = load(layout.catalogue(tmp_path), {"SHOUDAN_SANDBOX_URL": "http://127.0.0.1:1"})
+    sellers: dict[int, set[str]] = {}
+    for channel in found.up_channels:
+        for product in channel.shelves[0].products:
+            if (
+                product.line_id == 1
+                and product.carrier_no == "ZSH"
+                and product.province_no in {"", "*"}
+            ):
+                sellers.setdefault(product.face // 10**6, set()).add(channel.channel_no)
+    for face in layout.faces[1:]:
+        assert sellers[face] == {f"up-{face}"}
+        assert f"up-{face}" in {one.channel_no for one in found.suppliers}
+    for channel in found.down_channels:
+        if channel.channel_no in layout.names:
+            sold = {one.face // 10**6 for one in channel.shelves[0].products}
+            assert set(layout.faces) <= sold
+    numbers = [p.product_id for c in found.down_channels for s in c.shelves for p in s.products]
+    assert len(numbers) == len(set(numbers))
+
+
+def test_orders_are_of_all_faces_at_their_price() -> None:
+    load = Load(["http://127.0.0.1:1"], 9, ["a"], faces=[200, 201, 300])
+    asked = [load._request(load._next()) for _ in range(6)]
+    wanted = [b"&face=201&amount=198.99", b"&face=300&amount=297", b"&face=200&amount=198"] * 2
+    assert [price in one for price, one in zip(wanted, asked, strict=True)] == [True] * 6
+
+
+def test_by_zipf_the_first_channels_order_most_and_a_repeat_is_the_same_order() -> None:
+    names = [f"c{number}".encode() for number in range(1, 1001)]
+    found = Counter(sequence_of(names, 1.0))
+    assert sequence_of(names, 1.0) == sequence_of(names, 1.0)
+    assert found[b"c1"] == pytest.approx(10 * found[b"c10"], rel=0.2)  # by its place
+    assert found[b"c1"] / found.total() == pytest.approx(
+        1 / 7.485, rel=0.1
+    )  # of 1 + 1/2 + … 1/1000
+    assert sequence_of(names, 0) == names
+
+
+@pytest.mark.parametrize("text", ["x", "0", "1,,2", "-1"])
+def test_a_curve_of_no_numbers_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        bench.in_flights(text)
+
+
+def test_a_curve_has_a_line_for_each_number_in_flight() -> None:
+    one = {
+        "lifecycles_per_s": 5.5,
+        "cpu_us_per_order": {"total": 900.0},
+        "p50_ms": 1.0,
+        "p99_ms": 2.0,
+    }
+    found = bench.curve_of(
+        {n: one | {"batch_sizes": {"pay": float(n)}} for n in bench.in_flights("1,64")}
+    )
+    assert [line.split() for line in found[1:]] == [
+        [n, "5.5", "900.0", "1.0", "2.0", "pay", f"{n}.0"] for n in ("1", "64")
+    ]
+
+
+def test_too_many_products_are_refused_before_a_system_is_started() -> None:
+    words = ["lifecycle", "--channels", "1000", "--suppliers", "1000"]
+    assert CliRunner().invoke(bench.app, words).exit_code == 2
 
 
 def test_a_repeat_of_an_order_goes_to_the_same_channel() -> None:

@@ -12,8 +12,8 @@ from shoudan.order.v1 import events_pb2
 from shoudan_cli import stored
 from shoudan_cli.bench_layout import HASTY, HASTY_S, Layout
 from shoudan_cli.clients import Failed
-from shoudan_cli.document import load
 from shoudan_cli.stored_rows import COUNT, LENGTH, NULL, Sample, Template, Text, Window, varint
+from shoudan_configuration.document import load
 from shoudan_kit.ids import TIME_SHIFT, first_of, time_of
 from shoudan_kit.secrets.sealing import KeyRing, SealedColumn
 from shoudan_kit.secrets.sealing_settings import DEMO_INDEX_KEY, DEMO_KEYS

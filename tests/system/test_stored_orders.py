@@ -17,7 +17,7 @@ from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan.order.v1 import order_service_pb2_grpc as stubs
 from shoudan_cli import stored
 from shoudan_cli.bench_layout import HASTY, Layout
-from shoudan_cli.bench_lifecycle import _fill, _verified
+from shoudan_cli.bench_lifecycle import _verified, fill
 from shoudan_cli.clients import Clients
 from shoudan_cli.system import System
 from shoudan_kit.db.pool import Database
@@ -63,7 +63,7 @@ async def past(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Past]:
     async with System.start(profile="test", catalogue=LAYOUT.catalogue(folder)) as system:
         clients = system.clients()
         try:
-            await _fill(clients, LAYOUT)
+            await fill(clients, LAYOUT)
             yield Past(system, clients, await stored.load(system, LAYOUT, said.append))
         finally:
             await clients.close()

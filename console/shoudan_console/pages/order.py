@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from starlette.responses import Response
 
@@ -22,8 +27,11 @@ from shoudan_console.values import mark as _
 from shoudan_console.visits import Missing, Visit
 
 ID_MAX: Final = 2**63 - 1
-TRADES_MAX: Final = 20  # trades whose postings are looked up for one page
-PARTS_MAX: Final = 200  # deliveries shown; an order of more has them in the list of deliveries
+# Of an order with many parts or a long life the page shows windows, each with links to those beside it.
+PARTS_MAX: Final = 20  # deliveries, with their postings
+MOMENTS_MAX: Final = 100  # of the timeline
+REFUNDS_MAX: Final = 20  # whose postings are looked up
+PART, SENT, MOMENTS = "part", "sent", "moments"  # where the windows are, in the address
 CHANGES: Final = {
     1: _("Add"),
     2: _("Drawing"),
@@ -49,13 +57,52 @@ def number_in(visit: Visit, name: str) -> int:
     return int(text)
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Some of the deliveries: the first is number `begin` of `count`; the addresses of those beside them."""
+
+    rows: Sequence[Any]
+    begin: int
+    count: int
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sends:
+    """Some of what the suppliers were sent, newest first, and the token of what is older."""
+
+    rows: Sequence[Any]
+    older: str
+
+
+def window(visit: Visit, deliveries: Sequence[Any]) -> Window:
+    """The deliveries from the one on that the address names, from the first on without one."""
+    asked = visit.query.get(PART, "")
+    first = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 20 else 0
+    numbers = [one.delivery_id for one in deliveries]
+    begin = min(bisect_left(numbers, first), max(0, len(numbers) - 1))
+    end = begin + PARTS_MAX
+    before = "" if not begin else beside(visit, PART, str(numbers[max(0, begin - PARTS_MAX)]))
+    after = beside(visit, PART, str(numbers[end])) if end < len(numbers) else ""
+    return Window(deliveries[begin:end], begin + 1, len(numbers), before, after)
+
+
+def beside(visit: Visit, name: str, value: str) -> str:
+    """This page with one of its windows elsewhere; empty: at its beginning."""
+    kept = {one: visit.query[one] for one in (PART, SENT, MOMENTS) if one in visit.query}
+    asked = {**kept, name: value} if value else {k: v for k, v in kept.items() if k != name}
+    return f"{visit.path}?{urlencode(asked)}#{name}" if asked else f"{visit.path}#{name}"
+
+
 async def show(visit: Visit) -> Response:
     """The page; without the order service there is none, without the others their parts say so."""
     order_id = number_in(visit, "order_id")
     order = (await visit.ask(calls.GET_ORDER, pb.GetOrderRequest(order_id=order_id))).order
+    parts = window(visit, sorted(order.deliveries, key=attrgetter("delivery_id")))
     panels = await visit.panels(
         life=_life(visit, order_id),
-        money=_money(visit, order),
+        money=_money(visit, order, parts),
         attempts=_attempts(visit, order_id),
         work=_work(visit, order_id),
     )
@@ -68,35 +115,42 @@ async def show(visit: Visit) -> Response:
         panels=panels,
         changes=CHANGES,
         trades=TRADES,
-        parts_max=PARTS_MAX,
+        parts=parts,
+        beside=partial(beside, visit),
         may_resend=visit.may(calls.RESEND_NOTIFIES),
         now=now(),
     )
 
 
 async def _life(visit: Visit, order_id: int) -> Picture:
-    answer = await visit.ask(calls.GET_LIFECYCLE, pb.GetLifecycleRequest(order_id=order_id))
-    return picture(answer.moments)
+    token = visit.query.get(MOMENTS, "")
+    request = pb.GetLifecycleRequest(order_id=order_id, page_size=MOMENTS_MAX, page_token=token)
+    answer = await visit.ask(calls.GET_LIFECYCLE, request)
+    return picture(answer.moments, answer.next_page_token)
 
 
-async def _money(visit: Visit, order: Any) -> Sequence[Any]:
-    """Every posting of the order's trades, oldest first."""
+async def _money(visit: Visit, order: Any, parts: Window) -> Sequence[Any]:
+    """Every posting of the order's own trades and of the deliveries shown, oldest first."""
     order_id = order.state.order_id
     numbers = [str(order_id), f"r{order_id}"]
-    numbers += [str(one.refund_id) for one in order.refunds]
-    numbers += [str(one.delivery_id) for one in order.deliveries]
+    numbers += [str(one.refund_id) for one in order.refunds[:REFUNDS_MAX]]
+    numbers += [str(one.delivery_id) for one in parts.rows]
 
     async def of(trade_no: str) -> Sequence[Any]:
         request = ledger_pb.ListRecordsRequest(trade_no=trade_no, page_size=100)
         return (await visit.ask(calls.LIST_RECORDS, request)).records
 
-    found = await asyncio.gather(*map(of, numbers[:TRADES_MAX]))
+    found = await asyncio.gather(*map(of, numbers))
     return sorted((one for part in found for one in part), key=lambda one: one.record_id)
 
 
-async def _attempts(visit: Visit, order_id: int) -> Sequence[Any]:
-    request = delivery_pb.ListDeliveriesRequest(order_id=str(order_id), page_size=PARTS_MAX)
-    return (await visit.ask(calls.LIST_DELIVERIES, request)).deliveries
+async def _attempts(visit: Visit, order_id: int) -> Sends:
+    token = visit.query.get(SENT, "")
+    request = delivery_pb.ListDeliveriesRequest(
+        order_id=str(order_id), page_size=PARTS_MAX, page_token=token
+    )
+    answer = await visit.ask(calls.LIST_DELIVERIES, request)
+    return Sends(answer.deliveries, answer.next_page_token)
 
 
 async def _work(visit: Visit, order_id: int) -> Sequence[Any]:

@@ -222,10 +222,17 @@ class OrderServicer(grpc_pb.OrderServiceServicer):
     async def GetLifecycle(
         self, request: pb.GetLifecycleRequest, context: RpcContext
     ) -> pb.GetLifecycleResponse:
-        """The merged timeline of order, pay and delivery."""
-        key = (request.key.channel_no, request.key.request_no)
-        moments = await timeline.of_order(self._context, request.order_id, key)
-        return pb.GetLifecycleResponse(moments=[filled(Moment, one) for one in moments])
+        """The merged timeline of order, pay and delivery; whole, or the page asked for."""
+        key, token = (request.key.channel_no, request.key.request_no), ""
+        number, size = request.order_id, request.page_size
+        if size > 0:
+            wanted = (size, request.page_token)
+            moments, token = await timeline.page(self._context, number, key, *wanted)
+        else:
+            moments = await timeline.of_order(self._context, number, key)
+        return pb.GetLifecycleResponse(
+            moments=[filled(Moment, one) for one in moments], next_page_token=token
+        )
 
     async def CreateRefunds(
         self, request: pb.CreateRefundsRequest, context: RpcContext

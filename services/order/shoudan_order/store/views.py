@@ -23,6 +23,13 @@ SELECT subject, tag, text, create_time, trace FROM event WHERE key = ANY(CAST(:k
 ORDER BY event_id + 0 LIMIT :most
 """)
 
+# The last ones up to a moment: those of one key are sorted, however many they are.
+_LAST_EVENTS = statement("""
+SELECT subject, tag, text, create_time, trace FROM event
+WHERE key = ANY(CAST(:keys AS text[])) AND create_time <= coalesce(CAST(:until AS timestamptz), 'infinity')
+ORDER BY create_time DESC, event_id DESC LIMIT :most
+""")
+
 
 _OPEN: Final = frozenset({int(OrderStatus.PAYING), int(OrderStatus.DELIVERING)})
 _TABLE: Final = "oms_order_info"
@@ -186,6 +193,14 @@ async def view_refunds(db: AsyncConnection, wanted: RefundFilter) -> tuple[list[
     found = await _rows(db, query.order_by(REFUND.c.refund_id.desc()).limit(wanted.most))
     numbers = [int(row["refund_id"]) for row in found]
     return found, pages.next_token(numbers, wanted.most, reached, since)
+
+
+async def last_events_of(
+    db: AsyncConnection, keys: Sequence[str], until: datetime | None, most: int
+) -> list[Any]:
+    """The newest of what this service published about these keys, up to a moment; oldest first."""
+    bound = {"keys": keys, "until": until, "most": most}
+    return list((await db.execute(_LAST_EVENTS, bound)).all())[::-1]
 
 
 async def events_of(db: AsyncConnection, keys: Sequence[str], most: int) -> list[Any]:

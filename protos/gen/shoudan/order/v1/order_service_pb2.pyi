@@ -1234,8 +1234,14 @@ class GetLifecycleRequest(_message.Message):
 
     ORDER_ID_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     order_id: _builtins.int
     """Our number."""
+    page_size: _builtins.int
+    """Moments of a page, the newest there are; 0: no pages. More than 1000 is taken for 1000."""
+    page_token: _builtins.str
+    """Of the page that was before: its moments are older."""
     @_builtins.property
     def key(self) -> Global___OrderKey:
         """Or the channel's."""
@@ -1245,10 +1251,12 @@ class GetLifecycleRequest(_message.Message):
         *,
         order_id: _builtins.int = ...,
         key: Global___OrderKey | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "order_id", b"order_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "order_id", b"order_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1261,6 +1269,9 @@ class GetLifecycleResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MOMENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Of the page with older ones; empty when this has the oldest."""
     @_builtins.property
     def moments(self) -> _containers.RepeatedCompositeFieldContainer[_core_pb2.Moment]:
         """Oldest first."""
@@ -1269,10 +1280,11 @@ class GetLifecycleResponse(_message.Message):
         self,
         *,
         moments: _abc.Iterable[_core_pb2.Moment] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["moments", b"moments"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["moments", b"moments", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

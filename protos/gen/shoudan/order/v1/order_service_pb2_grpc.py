@@ -152,7 +152,8 @@ class OrderServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetLifecycle(self, request, context):
-        """GetLifecycle merges what order, pay and delivery have recorded of one order (lcs). Errors: ORDER_NOT_FOUND.
+        """GetLifecycle merges what order, pay and delivery have recorded of one order (lcs): its first ten thousand moments, or pages from its end back to
+        its beginning. Errors: ORDER_NOT_FOUND, FIELD_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

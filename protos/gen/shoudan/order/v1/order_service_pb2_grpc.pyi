@@ -33,7 +33,9 @@ class OrderServiceStub:
     how long they took, is of the newest hundred of each part. Errors: INVALID_ARGUMENT.
     """
     GetLifecycle: _aio.UnaryUnaryMultiCallable[_order_service_pb2.GetLifecycleRequest, _order_service_pb2.GetLifecycleResponse]
-    """GetLifecycle merges what order, pay and delivery have recorded of one order (lcs). Errors: ORDER_NOT_FOUND."""
+    """GetLifecycle merges what order, pay and delivery have recorded of one order (lcs): its first ten thousand moments, or pages from its end back to
+    its beginning. Errors: ORDER_NOT_FOUND, FIELD_INVALID.
+    """
     CreateRefunds: _aio.UnaryUnaryMultiCallable[_order_service_pb2.CreateRefundsRequest, _order_service_pb2.CreateRefundsResponse]
     """CreateRefunds takes general and mandatory refunds. Items are independent."""
     QueryRefunds: _aio.UnaryUnaryMultiCallable[_order_service_pb2.QueryRefundsRequest, _order_service_pb2.QueryRefundsResponse]
@@ -110,7 +112,9 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _order_service_pb2.GetLifecycleRequest,
         context: _aio.ServicerContext[_order_service_pb2.GetLifecycleRequest, _abc.Awaitable[_order_service_pb2.GetLifecycleResponse]],
     ) -> _abc.Awaitable[_order_service_pb2.GetLifecycleResponse]:
-        """GetLifecycle merges what order, pay and delivery have recorded of one order (lcs). Errors: ORDER_NOT_FOUND."""
+        """GetLifecycle merges what order, pay and delivery have recorded of one order (lcs): its first ten thousand moments, or pages from its end back to
+        its beginning. Errors: ORDER_NOT_FOUND, FIELD_INVALID.
+        """
 
     @_abc_1.abstractmethod
     def CreateRefunds(
