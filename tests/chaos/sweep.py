@@ -1,6 +1,8 @@
 """Every named fault point in the life of an order, failed at in every way, for every way an order may end.
 
-    just sweep [--only PREFIX]
+    just sweep [--only PREFIX]     # each point in each way
+    just sweep --pairs             # dies at one point, and then at another: each ordered pair of a life
+    just sweep --points            # no fault: the points of each life, and those that no life passes
 
 First each life is lived once and the points that it passes are recorded. Then, life by life, each point is
 armed in turn: the process dies there, stands still for longer than a lease, raises what nobody foresaw, or
@@ -14,10 +16,12 @@ import argparse
 import asyncio
 import itertools
 import json
+import re
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,13 +36,14 @@ from shoudan_cli.clients import Clients
 from shoudan_cli.system import System, demo_catalogue
 from shoudan_kit.process.child import Child
 from shoudan_kit.process.polling import until
-from tests.chaos import checker
+from tests.chaos import checker, report
 from tests.chaos.partner import PARTS
 from tests.chaos.run import LOAD_S, OUT
 from tests.chaos.stage import fill
 from tests.preloaded import Nursery, started
 from tests.system import invariants
 
+ROOT = Path(__file__).parents[2]
 VERBS = ("exit", "pause", "raise", "drop")
 OURS = ("order.", "refund.", "delivery.", "ledger", "notify.")
 END_S = 60
@@ -109,6 +114,7 @@ class Sweep:
     clients: Clients
     file: Path
     done: int = 0
+    twice: int = 0  # pairs of which the second fired, too
     broken: list[str] = field(default_factory=list)
 
     async def get(self, path: str, **params: Any) -> int:
@@ -177,22 +183,34 @@ class Sweep:
         found = dict.fromkeys(seen.read_text("utf-8").split())
         return [one for one in found if one.startswith(OURS)]
 
-    async def fail_at(self, life: Life, point: str, verb: str) -> None:
-        """One scenario."""
+    async def fail_at(self, life: Life, point: str, verb: str, then: str = "") -> None:
+        """One scenario; `then` is where it dies once more, if it comes there after the first."""
         fired = self.file.with_suffix(".fired")
         fired.write_text("", "utf-8")
         self.file.write_text(f"{point}:{verb}", "utf-8")
+        later = asyncio.create_task(self._arm_later(point, then)) if then else None
         for kept in self.system.supervisor._kept.values():
             kept.failures = 0  # it is started again at once, however often it died before
         self.done += 1
         no = f"{life.name}-{self.done}"
         ended = await self.live(life, no, hurried=verb == "raise")
-        if not await until(lambda: point in fired.read_text("utf-8").split(), FIRE_S):
+        if not await until(lambda: self._fired(point), FIRE_S):
             self.broken.append(f"{life.name} {point} {verb}: the point did not fire")
         if not ended:
-            self.broken.append(f"{life.name} {point} {verb}: {no} does not end")
+            self.broken.append(f"{life.name} {point} {verb} {then}: {no} does not end")
+        if later is not None:
+            later.cancel()
+            self.twice += self._fired(then)
         self.file.write_text("", "utf-8")
         await asyncio.gather(*map(self.system.wait_healthy, ("order", "pay", "delivery")))
+
+    def _fired(self, point: str) -> bool:
+        return point in self.file.with_suffix(".fired").read_text("utf-8").split()
+
+    async def _arm_later(self, first: str, then: str) -> None:
+        """Once the first has fired."""
+        if await until(lambda: self._fired(first), END_S, every_s=0.005):
+            self.file.write_text(f"{then}:exit", "utf-8")
 
     async def check(self) -> None:
         """All laws, over all orders."""
@@ -205,7 +223,36 @@ class Sweep:
         self.broken += await checker.ledger_findings(self.clients)
 
 
-async def swept(folder: Path, only: str, lives: Sequence[Life] = LIVES) -> dict[str, Any]:
+def named(root: Path = ROOT) -> set[str]:
+    """Every point that the services of an order's life have, as their sources name them."""
+    found: set[str] = set()
+    for service in ("order", "delivery", "pay"):
+        for path in (root / "services" / service).rglob("*.py"):
+            text = path.read_text("utf-8")
+            found.update(re.findall(r'\bhit\("([a-z_.]+)"\)', text))
+            for name in re.findall(r'\.work\("([a-z_.]+)"\)', text):
+                found |= {f"{name}.before_commit", f"{name}.after_commit"}
+    return found
+
+
+def of_tests(root: Path = ROOT) -> str:
+    """What the tests say, for the points that they name."""
+    return "\n".join(path.read_text("utf-8") for path in (root / "tests").rglob("*.py"))
+
+
+async def _fail(sweep: Sweep, life: Life, points: Sequence[str], mode: str) -> None:
+    """All scenarios of a life."""
+    if mode == "pairs":
+        for first, then in itertools.permutations(points, 2):
+            await sweep.fail_at(life, first, "exit", then)
+    elif mode == "each":
+        for point, verb in itertools.product(points, VERBS):
+            await sweep.fail_at(life, point, verb)
+
+
+async def swept(
+    folder: Path, only: str, lives: Sequence[Life] = LIVES, mode: str = "each"
+) -> dict[str, Any]:
     """The whole run; what it found."""
     began, file = time.monotonic(), folder / "faults"
     env = {
@@ -223,16 +270,23 @@ async def swept(folder: Path, only: str, lives: Sequence[Life] = LIVES) -> dict[
         clients = system.clients()
         for channel in ("test", HURRIED):
             await fill(clients, channel)
-        sweep, points = Sweep(system, http, clients, file), {}
+        sweep, points, passed = Sweep(system, http, clients, file), {}, set[str]()
         for life in lives:
-            points[life.name] = [one for one in await sweep.passed(life) if one.startswith(only)]
-            for point, verb in itertools.product(points[life.name], VERBS):
-                await sweep.fail_at(life, point, verb)
+            whole = await sweep.passed(life)
+            passed.update(whole)
+            points[life.name] = [one for one in whole if one.startswith(only)]
+            await _fail(sweep, life, points[life.name], mode)
             print(f"{life.name}: {len(points[life.name])} points, {sweep.broken}", flush=True)
         await sweep.check()
         await clients.close()
+    others, tests = named() - passed, of_tests()
     return {
+        "commit": report.commit(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "scenarios": sweep.done,
+        "second_fired": sweep.twice,
+        "named_by_tests_alone": sorted(one for one in others if one in tests),
+        "passed_by_no_life": sorted(one for one in others if one not in tests),
         "points": points,
         "seconds": round(time.monotonic() - began),
         "broken": sweep.broken,
@@ -247,12 +301,12 @@ def prepared(folder: Path) -> Path:
     return folder
 
 
-async def _run(folder: Path, only: str) -> dict[str, Any]:
+async def _run(folder: Path, only: str, mode: str) -> dict[str, Any]:
     nursery = Nursery()
     with mock.patch.object(Child, "spawn", partial(started, nursery, Child.spawn)):
         await until(lambda: nursery.ready, LOAD_S)
         try:
-            return await swept(folder, only)
+            return await swept(folder, only, mode=mode)
         finally:
             nursery.close()
 
@@ -261,11 +315,16 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="just sweep", description=__doc__)
     parser.add_argument("--only", default="", help="points that begin so")
+    modes = parser.add_mutually_exclusive_group()
+    for name in ("pairs", "points"):
+        modes.add_argument(f"--{name}", dest="mode", action="store_const", const=name)
     parser.add_argument("--out", type=Path, default=OUT)
     asked = parser.parse_args()
+    mode = asked.mode or "each"
     with TemporaryDirectory() as folder:
-        told = asyncio.run(_run(prepared(Path(folder)), asked.only))
-    (asked.out / "report-sweep.json").write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+        told = asyncio.run(_run(prepared(Path(folder)), asked.only, mode))
+    name = "sweep" if mode == "each" else mode
+    (asked.out / f"report-{name}.json").write_text(json.dumps(told, indent=1) + "\n", "utf-8")
     print(f"{told['scenarios']} scenarios in {told['seconds']} s, {len(told['broken'])} broken")
     print("\n".join(told["broken"]))
     sys.exit(bool(told["broken"]))
