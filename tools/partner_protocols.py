@@ -123,14 +123,15 @@ def _page(page: Page, partner: Partner, language: str) -> Iterator[str]:
         yield f"\n{words['more']}: {links}"
     yield f"\n| {words['path']} | {words['about']} |\n|---|---|"
     for endpoint in partner.endpoints:
-        yield f"| [`{endpoint.path}`](#{_anchor(endpoint)}) | {_cell(said(endpoint.title, language))} |"
+        yield f"| [`{endpoint.path}`](#{anchor(endpoint)}) | {_cell(said(endpoint.title, language))} |"
     for endpoint in partner.endpoints:
         yield from _call(partner, endpoint, language)
     yield f"\n## {words['errors']}\n"
     yield from _errors(page, partner, language)
 
 
-def _anchor(endpoint: Endpoint[Any, Any] | Sink) -> str:
+def anchor(endpoint: Endpoint[Any, Any] | Sink) -> str:
+    """Where a call stands on its protocol's page."""
     verbs = "-".join(sorted(endpoint.methods)).lower()
     return re.sub(r"[^a-z0-9]+", "-", f"{verbs}{endpoint.path}".lower()).strip("-")
 
@@ -138,7 +139,7 @@ def _anchor(endpoint: Endpoint[Any, Any] | Sink) -> str:
 def _call(partner: Partner, endpoint: Endpoint[Any, Any] | Sink, language: str) -> Iterator[str]:
     words = WORDS[language]
     verbs = ", ".join(sorted(endpoint.methods))
-    yield f"\n## {said(endpoint.title, language)} {{ #{_anchor(endpoint)} }}\n"
+    yield f"\n## {said(endpoint.title, language)} {{ #{anchor(endpoint)} }}\n"
     yield f"`{verbs}` `{endpoint.path}`"
     if isinstance(endpoint, Endpoint):
         if endpoint.aliases:

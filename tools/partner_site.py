@@ -30,6 +30,7 @@ from tools import (
     partner_pictures,
     partner_postman,
     partner_protocols,
+    partner_try,
     signing_clients,
 )
 from tools.partner_protocols import EN, ZH
@@ -62,7 +63,7 @@ ABOUT: Final = {
 # Sections with their pages, in the order of the menu.
 NAV: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
     ("接入", "Begin", ("index", "signing", "notify", "retries", "sandbox")),
-    ("接口", "Calls", tuple(f"protocols/{one.name}" for one in partner_protocols.PAGES)),
+    ("接口", "Calls", ("api", *(f"protocols/{one.name}" for one in partner_protocols.PAGES))),
     ("参考", "Reference", ("errors", "states", "limits", "versions", "faq")),
     ("详细说明", "In detail", tuple(f"guides/{one}" for one in GUIDES)),
 )
@@ -106,6 +107,7 @@ def filled(text: str, language: str) -> str:
         "waits": lambda: "、".join(map(_span, NOTIFY_WAITS_S[:-1])),
         "attempts": lambda: str(len(NOTIFY_WAITS_S)),
         "accounts": lambda: "\n".join(accounts(language)),
+        "try": lambda: partner_try.form(language),
         "changes": lambda: changes(language),
         "versions": lambda: versions_of(language),
         **{
@@ -264,16 +266,18 @@ def build(out: Path = OUT, zensical: str = "") -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         made = home / "site"
+        served = partners.load()
+        outer = [one for one in served.values() if one.role not in {"internal", "test"}]
+        document = openapi.document(outer, release=_release())
         for language in LANGUAGES:
             pages = sources(language)
             _written(home / language, pages)
+            calls = partner_try.written(document, served, language)
+            (home / language / f"files/calls.{language}.json").write_text(calls, "utf-8")
             target = made if language == ZH else made / EN
             _rendered(program, home, language)
             shutil.copytree(home / f"built-{language}", target, dirs_exist_ok=True)
             _finished(target, language, pages)
-        _viewer(made / "api")
-        outer = [one for one in partners.load().values() if one.role not in {"internal", "test"}]
-        document = openapi.document(outer, release=_release())
         (made / "files/postman.json").write_text(partner_postman.collection(document), "utf-8")
         (made / "files/bruno.zip").write_bytes(partner_bruno.collection(document))
         (made / "manifest.json").write_text(json.dumps(manifest(made), indent=1) + "\n", "utf-8")
@@ -287,21 +291,13 @@ def _release() -> str:
     return str(project["version"])
 
 
-def _viewer(folder: Path) -> None:
-    """The viewer of /openapi.json, whose script tools/viewer.sh has fetched."""
-    shutil.copytree(SITE / "viewer", folder)
-    packed = folder / "api-reference.js.gz"
-    packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
-    packed.unlink()
-
-
 def _written(folder: Path, pages: Mapping[str, str]) -> None:
     for name, text in pages.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, "utf-8")
     for kind in (signing_clients.FOLDER, signing_clients.NOTIFY):
         shutil.copytree(kind, folder / "files" / kind.name)
-    for name in ("site.css", "keys.js"):
+    for name in ("site.css", "keys.js", "try.js"):
         shutil.copy(SITE / name, folder / "files" / name)
 
 

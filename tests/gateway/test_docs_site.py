@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
 import pytest
 import yaml
 
-from shoudan_gateway import advice, docs_site, partners
+from shoudan_gateway import advice, docs_site, openapi_parts, partners
 from shoudan_gateway.docs_site import DocsSite
 from tests.gateway.test_attacks import raw
 from tools import partner_protocols, partner_site
@@ -108,7 +108,7 @@ def test_every_protocol_but_inner_ones_has_its_page() -> None:
 def test_no_link_leads_nowhere(pages: dict[str, Reader], site: dict[str, str], built: Path) -> None:
     known = DocsSite(built).paths | {"/openapi.json"}
     wrong: list[str] = []
-    assert "/docs/api/" in pages["/docs/"].links
+    assert "api/" in pages["/docs/"].links
     for path, page in pages.items():
         for link in page.links | page.loaded:
             target = urlsplit(urljoin(path, link))
@@ -163,6 +163,7 @@ def test_english_pages_of_calls_have_no_chinese_but_the_wires() -> None:
 def test_every_translation_is_used() -> None:
     used: set[str] = set()
     for one in partners.load().values():
+        used |= {row["description"] for row in openapi_parts.asked_version(one)}
         for endpoint in one.endpoints:
             used.add(endpoint.title)
             used |= {row.about for row in getattr(endpoint, "fields", ())}
@@ -277,3 +278,19 @@ def test_the_collection_of_bruno_has_every_call_of_partners(built: Path) -> None
         if "body" in one["http"]
     ]
     assert bodies
+
+
+def test_every_call_of_partners_can_be_tried_in_both_languages(
+    built: Path, pages: dict[str, Reader]
+) -> None:
+    for language, root in (("zh", "/docs/"), ("en", "/docs/en/")):
+        packed = built / f"{root}files/calls.{language}.json.gz".removeprefix("/docs/")
+        calls = json.loads(gzip.decompress(packed.read_bytes()))
+        assert {one["path"] for one in calls} == PATHS
+        assert len({one["id"] for one in calls}) == len(calls)
+        changing = {one["path"] for one in calls if one["writes"]}
+        assert {"/order/request", "/refund/general", "/order/cancel"} <= changing
+        assert not {"/order/query", "/balance/query", "/product/list"} & changing
+        for one in calls:
+            page, _, anchor = urljoin(f"{root}api/", one["page"]).partition("#")
+            assert anchor in pages[page].anchors, one["id"]
