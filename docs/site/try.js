@@ -62,7 +62,7 @@
   const encoded = (text) =>
     encodeURIComponent(text).replace(/[!'()*]/g, (one) => `%${one.charCodeAt(0).toString(16).toUpperCase()}`);
   const signed = (method, path, params, key) => {
-    const order = (a, b) => (a < b ? -1 : 1);
+    const order = (a, b) => (hex(utf8(a)) < hex(utf8(b)) ? -1 : 1); // by bytes, not as scripts compare
     const names = Object.keys(params).filter((name) => name !== "sign").sort(order);
     const shown = names.map((name) => `${encoded(name)}=${encoded(params[name])}`).join("&");
     const text = ["HMAC-SHA256-V2", method, path, shown, hex(sha256(new Uint8Array()))].join("\n");
