@@ -262,12 +262,25 @@ async def test_a_key_of_another_kind_with_the_same_owner_is_not_shown(desk: Desk
             )
 
 
+async def keys_of(desk: Desk, token: str, channel: str) -> list[tuple[str, str]]:
+    """Who stored each key of a channel and why, as who has the token reads it."""
+    request = credential_pb.ListCredentialsRequest(kind="channel", owner=channel)
+    found = await desk.clients.call(
+        "order", CredentialServiceStub, "ListCredentials", request, token=token
+    )
+    return [(one.created_by, one.reason) for one in found.credentials]
+
+
 async def test_a_partner_replaces_its_key_once_and_is_shown_the_secret_once(desk: Desk) -> None:
     await desk.account("own-yc", OTHER)
     ops = await desk.logged_in("gives-keys", "ops")
     page = await ops.get(f"/partners/{OTHER}")
     first = {"do": "rotate", "kind": "channel", "once": page.field("once"), "reason": "first"}
     await ops.post(f"/partners/{OTHER}", first)
+    assert ("gives-keys", "first") in await keys_of(desk, await desk.token("gives-keys"), OTHER)
+    token = await desk.token("own-yc")
+    seen = await keys_of(desk, token, OTHER)
+    assert set(seen) == {("", "")}, "not who of ours did it, nor why"
     browser = await desk.logged_in("own-yc")
     page = await browser.get("/own/keys")
     fields = {"kind": "channel", "overlap": "86400", "once": page.field("once")}
@@ -279,6 +292,7 @@ async def test_a_partner_replaces_its_key_once_and_is_shown_the_secret_once(desk
     assert again.status == 303
     page = await browser.get("/own/keys")
     assert secret[1] not in page.text
+    assert ("own-yc", "it is old") in await keys_of(desk, token, OTHER), "what it did itself"
     assert "Replaced, still good" in page.text
     row = "SELECT caller_ref FROM audit_log WHERE action LIKE '%RotateCredential' ORDER BY id DESC LIMIT 1"
     number = "SELECT operator_id::text FROM operator WHERE name = 'own-yc'"

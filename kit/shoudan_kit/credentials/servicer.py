@@ -14,6 +14,8 @@ from shoudan_kit.credentials.kinds import GIVEN_ONLY, owner_mistake
 from shoudan_kit.credentials.live import USED_MAX, LiveSecret
 from shoudan_kit.credentials.refusals import CredentialFieldInvalid
 from shoudan_kit.credentials.rows import CredentialRow, NewCredential
+from shoudan_kit.rpc.caller import Caller
+from shoudan_kit.rpc.callers import current_caller
 from shoudan_kit.rpc.messages import RpcContext, filled
 from shoudan_kit.secrets import named_secret
 
@@ -156,7 +158,19 @@ class CredentialServicer(credential_service_pb2_grpc.CredentialServiceServicer):
             raise CredentialFieldInvalid("kind", f"is of {', '.join(self._book.kinds)}")
 
     def _message(self, row: CredentialRow) -> pb.Credential:
-        return filled(pb.Credential, row, readable=row.credential_id not in self._book.unreadable)
+        readable = row.credential_id not in self._book.unreadable
+        return _for(current_caller(), filled(pb.Credential, row, readable=readable))
+
+
+def _for(caller: Caller, message: pb.Credential) -> pb.Credential:
+    """As a caller may see it: an account of a channel reads neither the names of our people nor why they
+    did something, only what it did itself."""
+    if caller.kind == "partner":
+        if message.created_by != caller.name:
+            message.created_by = message.reason = ""
+        if message.ended_by != caller.name:
+            message.ended_by = message.ended_reason = ""
+    return message
 
 
 def live_message(one: LiveSecret) -> pb.LiveSecret:
