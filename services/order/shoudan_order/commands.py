@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, TypeVar
 import typer
 
 from shoudan_kit.clock import beijing
+from shoudan_kit.language import Lang, chosen
 from shoudan_order import archived_moments
 from shoudan_order.archived_moments import Line
 
@@ -22,6 +23,9 @@ audit = typer.Typer(no_args_is_help=True)
 notify = typer.Typer(no_args_is_help=True)
 
 CALL_S = 10.0
+# The columns of an order's life.
+HEADS: Final = ("time", "service", "tag", "what", "text", "trace", "found in")
+HEADS_ZH: Final = ("时间", "服务", "标签", "事件", "内容", "跟踪号", "来源")
 DEFAULT_TARGET: Final = "127.0.0.1:50051"
 STATUSES = {"success": 0, "failed": 90, "partial": 91}
 # What one look at parked orders passes through at most: a hundred thousand of them.
@@ -46,27 +50,33 @@ def show(
         str, typer.Option(envvar="SHOUDAN_ARCHIVE", help="Also search this archive of old parts.")
     ] = "",
     target: Target = DEFAULT_TARGET,
+    lang: Lang = "",
 ) -> None:
     """One order whole, and its life as order, pay and delivery saw it; where each line was found."""
     from rich.console import Console
     from rich.table import Table
 
+    language = chosen(lang)
+    zh = language == "zh"
     found, lines = run(target, lambda ask: _order_and_life(ask, order_id))
     if at:
         lines = _with_archived(at, order_id, found, lines)
     if found is None and not lines:
         where = "the database" + (f" and in {at}" if at else "; is there an archive? --at")
-        typer.echo(f"order {order_id} is not in {where}", err=True)
+        wo = f"数据库和 {at} 中" if at else "数据库中；如有归档请加 --at"
+        said = f"没有订单 {order_id}：不在{wo}" if zh else f"order {order_id} is not in {where}"
+        typer.echo(said, err=True)
         raise typer.Exit(1)
     console = Console()
     if found is None:
-        console.print(f"order {order_id} is not in the database; its archived life:")
+        archived = f"订单 {order_id} 已不在数据库中；归档的过程：" if zh else ""
+        console.print(archived or f"order {order_id} is not in the database; its archived life:")
     else:
         from shoudan_order import order_words
 
-        for line in order_words.lines(found):
+        for line in order_words.lines(found, language):
             typer.echo(line)
-    table = Table("time", "service", "tag", "what", "text", "trace", "found in")
+    table = Table(*(HEADS_ZH if zh else HEADS))
     for one in lines:
         time = beijing(one.time)
         table.add_row(time, one.service, one.tag, one.what, one.text, one.trace_id, one.place)

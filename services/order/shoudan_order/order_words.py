@@ -1,11 +1,14 @@
-"""An order for people: every status in words, amounts in 元, times as Beijing has them."""
+"""An order for people, in English or Chinese: statuses in words, amounts in 元, times as Beijing has them."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import UTC
 from enum import IntEnum
+from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 from google.protobuf.message import Message
@@ -43,7 +46,13 @@ STATUSES: Final[Mapping[tuple[str, str], type[IntEnum]]] = {
 }
 
 
-def lines(message: Any, inside: str = "") -> Iterator[str]:
+@cache
+def chinese() -> Mapping[str, Mapping[str, str]]:
+    """Fields, words and the names of statuses in Chinese, from the file beside."""
+    return tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+
+
+def lines(message: Any, language: str = "en", inside: str = "") -> Iterator[str]:
     """One line for each fact that is set and for every status; those of a part stand under its name."""
     present = {field.name for field, _ in message.ListFields()}
     for field in message.DESCRIPTOR.fields:
@@ -53,25 +62,37 @@ def lines(message: Any, inside: str = "") -> Iterator[str]:
         value = getattr(message, field.name)
         if field.message_type is None or field.message_type.full_name == TIMESTAMP:
             set_ = not (is_status and field.has_presence) or message.HasField(field.name)
-            shown = _shown(message.DESCRIPTOR.name, field, value) if set_ else NOT_SET
-            yield f"{inside}{field.name.removesuffix(MICROS)}: {shown}"
+            shown = _shown(message.DESCRIPTOR.name, field, value, language) if set_ else NOT_SET
+            shown = _word("words", shown, language)
+            yield f"{inside}{_field(field.name.removesuffix(MICROS), language)}{shown}"
             continue
         for one in [value] if isinstance(value, Message) else value:
-            yield f"{inside}{field.name}"
-            yield from lines(one, f"{inside}  ")
+            yield f"{inside}{_field(field.name, language)}".rstrip(": ：")
+            yield from lines(one, language, f"{inside}  ")
 
 
-def _shown(message: str, field: Any, value: Any) -> str:
+def _field(name: str, language: str) -> str:
+    return f"{name}: " if language == "en" else f"{_word('fields', name, language)}："
+
+
+def _word(of: str, word: str, language: str) -> str:
+    """What has no Chinese stays: it is a name, a number or a text of others."""
+    return word if language == "en" else chinese().get(of, {}).get(word, word)
+
+
+def _shown(message: str, field: Any, value: Any, language: str) -> str:
     if field.message_type is not None:
         return beijing(value.ToDatetime(UTC))
     if field.name.endswith(MICROS):
-        return f"¥{micros_to_yuan(value)}"
+        amount = micros_to_yuan(value)
+        return f"¥{amount}" if language == "en" else f"{amount} 元"
     if field.enum_type is not None:
         named = field.enum_type.values_by_number.get(value)
         prefix = f"{_INNER.sub('_', field.enum_type.name)}_".lower()
         word = named.name.lower().removeprefix(prefix) if named is not None else ""
-        return f"{word} ({value})" if word else str(value)
+        return f"{_word(field.enum_type.name, word, language)} ({value})" if word else str(value)
     statuses = STATUSES.get((message, field.name))
     if statuses is not None and value in set(statuses):
-        return f"{statuses(value).name.lower()} ({value})"
+        word = statuses(value).name.lower()
+        return f"{_word(statuses.__name__, word, language)} ({value})"
     return "sealed" if isinstance(value, str) and is_sealed(value) else str(value)
