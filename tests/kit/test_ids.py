@@ -15,10 +15,13 @@ from shoudan_kit.ids import (
     SEQUENCE_BITS,
     START_BITS,
     TAKE_MAX,
+    IdLeaseLost,
     IdMaker,
     first_of,
     id_of,
+    milliseconds,
     node_of,
+    shard_of,
     time_of,
 )
 
@@ -141,3 +144,53 @@ def test_a_moment_after_all_ids_has_the_greatest():
 @pytest.mark.parametrize("text", ["", "x", "-1", "1.0", " 1", "\u0661", str(2**63), "9" * 5000])
 def test_what_is_no_id_is_read_as_none(text):
     assert id_of(text) is None
+
+
+def test_where_time_shard_and_node_stand_in_an_id():
+    made = IdMaker(5, TurnedClock(EPOCH + timedelta(milliseconds=1)), shard=3).next()
+    assert (made >> 22, made >> 18 & 15, made >> 12 & 63) == (1, 3, 5)
+    assert (shard_of(made), node_of(made)) == (3, 5)
+    assert shard_of(IdMaker(0, TurnedClock(START)).next()) == 0
+    last = IdMaker(63, TurnedClock(START), shard=15).next()
+    assert (shard_of(last), node_of(last), time_of(last)) == (15, 63, START)
+    assert datetime(2020, 1, 1, tzinfo=UTC) == EPOCH
+    assert first_of(EPOCH + timedelta(milliseconds=1)) == 1 << 22
+
+
+@pytest.mark.parametrize("shard", [-1, 16])
+def test_a_shard_beyond_four_bits_is_refused(shard):
+    with pytest.raises(ValueError, match="shard"):
+        IdMaker(0, TurnedClock(START), shard=shard)
+
+
+def test_ids_are_made_from_the_first_moment_to_the_last_and_a_clock_set_back_only_borrows():
+    assert IdMaker(0, TurnedClock(EPOCH)).next() < 1 << 22
+    last = EPOCH + timedelta(milliseconds=2**41 - 1)
+    assert time_of(IdMaker(0, TurnedClock(last)).next()) == last
+    with pytest.raises(OverflowError):
+        IdMaker(0, TurnedClock(last + timedelta(milliseconds=1))).next()
+    clock = TurnedClock(START)
+    maker = IdMaker(0, clock)
+    first = maker.next()
+    clock.step((EPOCH - START).total_seconds() - 1)
+    assert maker.next() == first + 1
+
+
+def test_a_node_number_is_used_while_it_is_leased_and_after_what_another_made_with_it():
+    clock = TurnedClock(START)
+    maker, now_ms = IdMaker(0, clock), milliseconds(START)
+    maker.lease(7, now_ms + 1, now_ms + 3)
+    made = maker.next()
+    assert (node_of(made), time_of(made)) == (7, START + timedelta(milliseconds=2))
+    clock.step(0.004)
+    with pytest.raises(IdLeaseLost):
+        maker.next()
+    maker.extend(now_ms + 4)
+    assert node_of(maker.next()) == 7
+    maker.lose()
+    with pytest.raises(IdLeaseLost):
+        maker.next()
+
+
+def test_more_digits_than_an_id_has_are_none():
+    assert id_of("0" * 19 + "1") is None

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from shoudan_kit.money import (
     FEN,
     MICROS_MAX,
+    PPM,
     RATE_PPM_MAX,
     STEP,
     apply_rate,
@@ -114,7 +115,9 @@ def test_anything_but_a_plain_rate_is_refused(text):
         lambda: checked(True),
         lambda: checked(1.0),
         lambda: fen_to_micros(1.0),
+        lambda: fen_to_micros(True),
         lambda: fen_to_micros(MICROS_MAX),
+        lambda: apply_rate(10, True),
         lambda: apply_rate(10, 0.9),
         lambda: apply_rate(10, RATE_PPM_MAX + 1),
         lambda: apply_rate(MICROS_MAX, 2_000_000),
@@ -125,3 +128,18 @@ def test_anything_but_a_plain_rate_is_refused(text):
 def test_what_does_not_fit_is_refused_and_never_rounded(call):
     with pytest.raises(ValueError, match=r"amount|fen|rate"):
         call()
+
+
+def test_fen_and_wholes_are_what_they_are_called():
+    assert (fen_to_micros(1), micros_to_fen(10_000), PPM) == (10_000, 1, 1_000_000)
+
+
+def test_the_greatest_amounts_and_rates_are_taken():
+    assert (checked(MICROS_MAX), checked(-MICROS_MAX)) == (MICROS_MAX, -MICROS_MAX)
+    assert (apply_rate(10, RATE_PPM_MAX), apply_rate(10, -RATE_PPM_MAX)) == (10_000, -10_000)
+    assert rate_to_ppm("1000") == RATE_PPM_MAX
+    assert ppm_to_rate(RATE_PPM_MAX) == "1000"
+
+
+def test_nothing_has_no_sign():
+    assert (micros_to_yuan(0), yuan_to_micros("-0", signed=True)) == ("0", 0)

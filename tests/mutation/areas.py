@@ -36,6 +36,6 @@ AREAS: Final = {
     ),
     "signing": Area(
         _all("signing/shoudan_signing/{}.py", _SCHEMES),
-        _all("tests/signing/test_{}.py", "goofish open recipe robots skill webhooks"),
+        _all("tests/signing/test_{}.py", "channel goofish open recipe robots skill webhooks"),
     ),
 }

@@ -46,7 +46,7 @@ def page(figures: dict[str, Any]) -> str:
             "| module | first | now | found | late | live | equivalent | not reached |",
             "|---|---|---|---|---|---|---|---|",
         ]
-        for path, one in said["modules"].items():
+        for path, one in sorted(said["modules"].items()):
             first, now = (f"{one[key] / 10_000:.1f} %" for key in ("first_ppm", "score_ppm"))
             counts = " | ".join(str(one.get(name, 0)) for name in COLUMNS)
             lines.append(f"| `{path}` | {first} | {now} | {counts} |")

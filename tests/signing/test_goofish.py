@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from shoudan_signing.goofish import Parties, sign, signed_url
+from shoudan_signing.goofish import CREDENTIAL, SCHEME, Parties, sign, signed_url
 
 PARTIES = Parties(
     "677859093659717",
@@ -46,3 +46,11 @@ def test_what_proves_a_callback_stands_behind_its_address(url: str) -> None:
 def test_secrets_are_not_shown() -> None:
     assert "wK63" not in repr(PARTIES)
     assert "o9wl" not in repr(PARTIES)
+
+
+def test_an_address_without_a_fragment_gets_none() -> None:
+    assert signed_url("https://h/recv", PARTIES, STAMP, BODY).endswith(f"sign={EXAMPLE}")
+
+
+def test_channels_and_credentials_name_it_so() -> None:
+    assert (SCHEME, CREDENTIAL) == ("goofish", "goofish")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
+from urllib.parse import parse_qsl
 
 import pytest
 
 from shoudan_signing import key_signature, open_access_token, open_body_sig
-from shoudan_signing.authorization import parse
+from shoudan_signing.authorization import parse, same
 from tests.conformance import body_of, header_of
 
 APP_ID = "12345678901234567890123456789012"
@@ -212,3 +213,74 @@ def test_without_a_type_the_length_decides() -> None:
     made = key_signature.sign(REFUND_NOTIFY, COMMUNICATION_KEY, "SHA256")
     assert key_signature.right(REFUND_NOTIFY | {"sign": made}, COMMUNICATION_KEY)
     assert key_signature.kind_of({"signType": "RSA2"}) is None
+
+
+def test_each_value_of_a_header_is_needed_and_the_longest_are_taken() -> None:
+    values = {"AppId": "a" * 64, "Timestamp": "1", "Nonce": "n" * 128, "Signature": "s"}
+
+    def header(**changes: str) -> str:
+        return "OPEN-BODY-SIG " + ", ".join(f'{k}="{v}"' for k, v in (values | changes).items())
+
+    assert open_body_sig.read(header()) is not None
+    for name in values:
+        assert open_body_sig.read(header(**{name: ""})) is None
+    assert open_body_sig.read(header(AppId="a" * 65)) is None
+
+
+def test_a_header_may_be_as_long_as_that_and_no_longer() -> None:
+    longest = f'X a="{"b" * 2_042}"'
+    assert len(longest) == 2_048
+    assert parse(longest) is not None
+    assert parse(longest + " ") is None
+    assert parse("X") is None
+
+
+def test_what_is_no_text_fits_nothing() -> None:
+    assert not same("\ud800", "?x")
+
+
+@pytest.mark.parametrize("text", ["2022041510475x", "２0220415104759", "2022-4-15 0:0:"])
+def test_a_stamp_has_ascii_digits_alone(text: str) -> None:
+    assert len(text) == 14
+    assert open_body_sig.moment_of(text) is None
+
+
+def test_a_browser_jump_carries_what_was_signed() -> None:
+    query = open_body_sig.form_query(APP_ID, APP_KEY, "20220415104759", NONCE, "{}")
+    given = dict(parse_qsl(query))
+    signature = open_body_sig.sign(APP_ID, APP_KEY, "20220415104759", NONCE, b"{}")
+    assert given == {
+        "authorization": "OPEN-FORM-PARAM",
+        "appId": APP_ID,
+        "timestamp": "20220415104759",
+        "nonce": NONCE,
+        "content": "{}",
+        "signature": signature,
+    }
+
+
+def test_another_hash_is_no_access_signature() -> None:
+    given = (APP_ID, APP_KEY, "20220415104759", NONCE)
+    right = open_access_token.right
+    assert right(open_access_token.sign(*given, "SHA1"), *given, "sha1")
+    assert not right("0" * 64, *given, "SHA256")
+    assert not right(open_access_token.sign(*given, "SHA1"), *given, "SHA256")
+    assert not right("", *given, "")
+
+
+@pytest.mark.parametrize("text", ["", "OPEN-ACCESS-TOKEN", 'OPEN-ACCESS-TOKEN AccessToken=""'])
+def test_a_header_without_a_token_has_none(text: str) -> None:
+    assert open_access_token.read(text) is None
+
+
+def test_a_type_that_is_not_known_is_wrong_whatever_the_signature() -> None:
+    message = REFUND_NOTIFY | {"signType": "RSA2"}
+    for kind in ("SHA256", "MD5"):
+        made = key_signature.sign(message, COMMUNICATION_KEY, kind)
+        assert not key_signature.right(message | {"sign": made}, COMMUNICATION_KEY)
+
+
+def test_which_hash_a_message_uses() -> None:
+    assert key_signature.kind_of({"signType": "sha256"}) == "SHA256"
+    assert key_signature.kind_of({"sign": "0" * 64}) == "SHA256"
+    assert key_signature.kind_of({"sign": "0" * 32}) == "MD5"

@@ -6,9 +6,9 @@ import hashlib
 import msgspec
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from shoudan_signing.recipe import Recipe, check_public_key, right, sign, signed_text
+from shoudan_signing.recipe import BODY, Recipe, check_public_key, right, sign, signed_text
 
 VALUES = {"b": "2", "a": "一", "empty": "", "sign": "x"}
 SECRET = b"key"
@@ -79,6 +79,10 @@ def pems(key: rsa.RSAPrivateKey) -> tuple[bytes, str]:
     return private, public.decode()
 
 
+def pair(bits: int) -> tuple[bytes, str]:
+    return pems(rsa.generate_private_key(65537, bits))
+
+
 def test_rsa_has_two_keys() -> None:
     private, public = pems(rsa.generate_private_key(65537, 2048))
     _, other = pems(rsa.generate_private_key(65537, 2048))
@@ -103,3 +107,79 @@ def test_a_public_key_that_is_none_is_refused_and_fits_nothing() -> None:
         assert not right(recipe, VALUES, base64.b64encode(b"x" * 256).decode(), b"", "utf-8")
         with pytest.raises(ValueError, match=r"PEM|RSA|key"):
             check_public_key(bad)
+
+
+def test_what_anybody_can_sign_without_a_secret_is_wrong() -> None:
+    for hashed in ("md5", "hmac-sha256"):
+        recipe = made_of(hash=hashed, field="sign")
+        made = sign(recipe, VALUES, b"", "utf-8")
+        assert not right(recipe, VALUES, made, b"", "utf-8")
+
+
+def test_base64_is_as_it_is_written_and_hex_of_either_case() -> None:
+    digest = hashlib.md5("a=一&b=2key".encode(), usedforsecurity=False).digest()
+    plain, base = (made_of(hash="md5", field="sign", text=text) for text in ("hex", "base64"))
+    assert sign(plain, VALUES, SECRET, "utf-8") == digest.hex()
+    written = base64.b64encode(digest).decode()
+    assert sign(base, VALUES, SECRET, "utf-8") == written
+    assert not right(base, VALUES, written.lower(), SECRET, "utf-8")
+
+
+def test_the_body_itself_is_no_field_of_it() -> None:
+    values = {**VALUES, BODY: "whole"}
+    assert signed_text(Recipe("md5", field="sign"), values) == "a=一&b=2"
+    listed = Recipe("md5", over="listed", listed=(BODY,), names=False)
+    assert signed_text(listed, values) == "whole"
+
+
+def test_a_text_the_charset_has_no_sign_for_fits_nothing() -> None:
+    recipe = Recipe("md5", field="sign")
+    assert not right(recipe, {"a": "\U0001f600"}, "00", SECRET, "gb2312")
+
+
+def test_private_keys_that_are_short_or_of_another_kind_sign_nothing() -> None:
+    short, _ = pair(1024)
+    curve = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    for secret in (short, curve):
+        with pytest.raises(ValueError, match="RSA private key of 2048"):
+            sign(Recipe("rsa-sha256", field="sign"), VALUES, secret, "utf-8")
+
+
+def test_short_public_keys_are_refused() -> None:
+    _, short = pair(1024)
+    with pytest.raises(ValueError, match="2048"):
+        check_public_key(short)
+
+
+def test_what_a_recipe_says_when_it_says_nothing() -> None:
+    plain = Recipe("md5")
+    assert (plain.field, plain.header, plain.case, plain.public_key) == ("", "", "lower", "")
+    assert BODY == "@body"
+
+
+def test_keys_without_a_size_sign_nothing_and_fit_nothing() -> None:
+    key = ed25519.Ed25519PrivateKey.generate()
+    secret = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    public = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    with pytest.raises(ValueError, match="RSA"):
+        sign(Recipe("rsa-sha256", field="sign"), VALUES, secret, "utf-8")
+    with pytest.raises(ValueError, match="RSA"):
+        check_public_key(public.decode())
+
+
+def test_an_rsa_signature_with_anything_between_is_wrong() -> None:
+    private, public = pair(2048)
+    recipe = Recipe("rsa-sha256", field="sign", public_key=public)
+    made = sign(recipe, VALUES, private, "utf-8")
+    assert right(recipe, VALUES, made, b"", "utf-8")
+    assert not right(recipe, VALUES, f"{made[:8]}\n{made[8:]}", b"", "utf-8")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 from datetime import UTC, datetime
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 
 from shoudan_signing import tsk_hmac, tsk_rsa2, tvs_hmac
 from tests.conformance import body_of, cases, header_of
@@ -113,3 +115,89 @@ def test_short_rsa_keys_are_refused() -> None:
     with pytest.raises(ValueError, match="2048"):
         tsk_rsa2.sign(private, STAMP, b"")
     assert not tsk_rsa2.right(tsk_rsa2.Tsk(STAMP, "AAAA"), public, b"")
+
+
+@pytest.mark.parametrize("missing", ["CredentialKey", "Datetime", "Signature"])
+def test_each_value_of_a_tvs_header_is_needed(missing: str) -> None:
+    values = {"CredentialKey": "k", "Datetime": STAMP, "Signature": "00"}
+    text = ", ".join(f"{name}={value}" for name, value in values.items() if name != missing)
+    assert tvs_hmac.read(f"TVS-HMAC-SHA256-BASIC {text}") is None
+    assert tvs_hmac.read("") is None
+
+
+@pytest.mark.parametrize("missing", ["Datetime", "Signature"])
+def test_each_value_of_a_tsk_header_is_needed(missing: str) -> None:
+    values = {"Datetime": STAMP, "Signature": "00"}
+    text = ", ".join(f"{name}={value}" for name, value in values.items() if name != missing)
+    for scheme, read in (("TSK-HMAC-SHA256-BASIC", tsk_hmac.read), ("TSK-RSA2", tsk_rsa2.read)):
+        assert read(f"{scheme} {text}") is None
+
+
+def test_headers_are_written_as_documented() -> None:
+    made = tsk_hmac.sign("token", STAMP, b"{}")
+    assert tsk_hmac.header("token", STAMP, b"{}") == (
+        f"TSK-HMAC-SHA256-BASIC Datetime={STAMP}, Signature={made}"
+    )
+    assert tvs_hmac.header("app", "token", STAMP, b"{}") == (
+        f"TVS-HMAC-SHA256-BASIC CredentialKey=app, Datetime={STAMP}, Signature={made}"
+    )
+
+
+def test_a_stamp_that_is_not_ascii_is_none() -> None:
+    assert tsk_hmac.moment_of("２0170720T193559Z") is None
+
+
+def test_tsk_rsa2_takes_rsa_keys_alone_and_signs_the_time_too() -> None:
+    private, public = _pair(2048)
+    made = tsk_rsa2.sign(private, STAMP, b"{}")
+    assert not tsk_rsa2.right(tsk_rsa2.Tsk("20170720T193558Z", made), public, b"{}")
+    curve = ec.generate_private_key(ec.SECP256R1())
+    pem = curve.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    with pytest.raises(ValueError, match="2048"):
+        tsk_rsa2.sign(pem.decode(), STAMP, b"{}")
+    other = curve.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    assert not tsk_rsa2.right(tsk_rsa2.Tsk(STAMP, made), other.decode(), b"{}")
+
+
+def test_a_short_public_key_fits_nothing_that_it_signed() -> None:
+    private, public = _pair(1024)
+    key = serialization.load_pem_private_key(private.encode(), None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    made = base64.b64encode(key.sign(b"{}" + STAMP.encode(), PKCS1v15(), hashes.SHA256())).decode()
+    assert not tsk_rsa2.right(tsk_rsa2.Tsk(STAMP, made), public, b"{}")
+
+
+def test_a_scheme_is_read_as_itself_alone() -> None:
+    values = f"CredentialKey=k, Datetime={STAMP}, Signature=00"
+    assert tvs_hmac.read(f"TVS-HMAC-SHA256-BASIC {values}") is not None
+    assert tvs_hmac.read(f"TSK-HMAC-SHA256-BASIC {values}") is None
+    assert tsk_rsa2.read(f"TSK-RSA2 {values}") == tsk_rsa2.Tsk(STAMP, "00")
+
+
+def test_a_stamp_with_a_digit_missing_is_none() -> None:
+    assert tsk_hmac.moment_of("2017720T193559Z") is None
+
+
+def test_tsk_rsa2_refuses_keys_without_a_size_and_signatures_with_anything_between() -> None:
+    key = ed25519.Ed25519PrivateKey.generate()
+    secret = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    with pytest.raises(ValueError, match="RSA"):
+        tsk_rsa2.sign(secret.decode(), STAMP, b"{}")
+    other = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    private, public = _pair(2048)
+    made = tsk_rsa2.sign(private, STAMP, b"{}")
+    assert not tsk_rsa2.right(tsk_rsa2.Tsk(STAMP, made), other.decode(), b"{}")
+    torn = tsk_rsa2.Tsk(STAMP, f"{made[:8]}\n{made[8:]}")
+    assert not tsk_rsa2.right(torn, public, b"{}")

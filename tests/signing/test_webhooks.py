@@ -58,3 +58,44 @@ def test_a_secret_that_is_no_base64_is_used_as_it_is_written() -> None:
     assert not webhooks.is_malformed("plain")
     assert webhooks.key_of("whsec_*") == b"whsec_*"
     assert webhooks.key_of("plain") == b"plain"
+
+
+def test_the_stamp_may_be_off_by_the_tolerance_and_by_no_more() -> None:
+    for now in (STAMP - 300, STAMP + 300):
+        webhooks.verify([SECRET], headers(), BODY, now)
+    webhooks.verify([SECRET], headers(), BODY, STAMP + 9, tolerance_s=9)
+    with pytest.raises(NotVerified, match="10 s off"):
+        webhooks.verify([SECRET], headers(), BODY, STAMP + 10, tolerance_s=9)
+
+
+def test_each_header_is_needed_and_all_that_are_missing_are_named() -> None:
+    for name in headers():
+        with pytest.raises(NotVerified, match=f"without {name}$"):
+            webhooks.verify([SECRET], {**headers(), name: ""}, BODY, STAMP)
+    with pytest.raises(NotVerified, match="without webhook-id, webhook-timestamp, webhook-sig"):
+        webhooks.verify([SECRET], {}, BODY, STAMP)
+
+
+@pytest.mark.parametrize(
+    ("stamp", "why"), [("9" * 13, "no number"), ("9" * 12, "cannot be signed"), ("-1", "no number")]
+)
+def test_a_stamp_beyond_all_years_is_not_believed(stamp: str, why: str) -> None:
+    with pytest.raises(NotVerified, match=why):
+        webhooks.verify([SECRET], headers(webhook_timestamp=stamp), BODY, STAMP, tolerance_s=10**13)
+
+
+def test_a_body_that_is_no_text_is_not_believed() -> None:
+    with pytest.raises(NotVerified, match="cannot be signed"):
+        webhooks.verify([SECRET], headers(), b"\xff", STAMP)
+
+
+def test_one_of_several_signatures_is_enough_and_without_a_secret_none_is() -> None:
+    both = headers(webhook_signature=f"v1,AAAA {SIGNATURE}")
+    webhooks.verify([SECRET], both, BODY, STAMP)
+    with pytest.raises(NotVerified, match="none of 0"):
+        webhooks.verify([], both, BODY, STAMP)
+
+
+def test_a_secret_without_the_mark_is_used_as_it_is_written_even_if_it_could_be_base64() -> None:
+    assert webhooks.key_of("c2VjcmV0") == b"c2VjcmV0"
+    assert webhooks.key_of("whsec_c2VjcmV0") == b"secret"
