@@ -15,7 +15,7 @@ import pytest
 import shoudan_console
 from shoudan_console import calls, finance_calls
 from shoudan_console.backend import Rpc
-from shoudan_console.pages import partner_accounts
+from shoudan_console.pages import erp, operator_accounts, partner_accounts
 from shoudan_kit.rpc.caller import Caller
 from shoudan_kit.rpc.rights import ROLES, changes, right_of
 from tests.console.harness import Answer, Browser, Desk
@@ -49,6 +49,9 @@ def form(action: str, **fields: str) -> Form:
 UNOFFERED: tuple[tuple[Form, Rpc], ...] = (
     (form("/notifies/resend", notify_id="1"), calls.RESEND_NOTIFIES),
     (form("/tasks/retry", service="order", task_id="1"), calls.retry_tasks("order")),
+    (form("/erp/erase", do="erase", phone="13900000000", reason="x"), erp.ERASE),
+    (form("/ledger/alerts/remove", ident="i", groups="g", eid="e", threshold="1"), calls.SET_ALERT),
+    (form("/operators/admin/tokens", do="revoke", token="x"), operator_accounts.REVOKE_TOKEN),
     (form("/finance/bills/1"), finance_calls.VERIFY_BILL),
     (form(EXCEPTION, do="take"), finance_calls.ASSIGN_EXCEPTIONS),
     (form(EXCEPTION, do="comment", text="a word"), finance_calls.COMMENT_EXCEPTION),

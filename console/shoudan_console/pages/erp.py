@@ -38,6 +38,8 @@ GET_REFUND: Final = _of("GetRefund")
 REVEAL: Final = _of("Reveal")
 LIST_QUARANTINED: Final = _of("ListQuarantined")
 REPROCESS: Final = _of("Reprocess")
+ERASE: Final = _of("EraseSubject")
+REVEAL_PUSH: Final = _of("RevealPush")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +182,13 @@ QUARANTINE_LIST: Final = Listing(
         "Acknowledged to their sender, kept, not understood. After a mend they are read again."
     ),
     columns=(
-        Column("push_id", _("Push"), lambda row: row.push_id, "code"),
+        Column(
+            "push_id",
+            _("Push"),
+            lambda row: row.push_id,
+            "code",
+            lambda row: f"{QUARANTINED}/{row.push_id}",
+        ),
         Column("kind", _("What"), lambda row: row.kind, "word"),
         Column("sender", _("Sender"), lambda row: row.sender, "code"),
         Column("reason", _("Why"), lambda row: row.reason),
