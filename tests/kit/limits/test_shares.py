@@ -327,7 +327,7 @@ def test_parts_at_once_are_given_only_until_all_others_have_seen_the_replica() -
     house.exchange("z", a=1.0)
     house.exchange("x", a=1.0)
     house.exchange("z", a=1.0)
-    assert house.of()["z"] == 0.333, "the other one has not seen it yet"
+    assert house.of() == {"x": 0.333, "y": 0.5, "z": 0.333}, "the other has not seen it yet"
 
 
 def test_what_one_counts_itself_is_not_of_others() -> None:
