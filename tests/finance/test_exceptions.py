@@ -212,7 +212,16 @@ async def test_a_dispute_has_a_letter_a_deadline_and_an_answer(desk: Desk) -> No
     )
     opened_one = (await desk.stub.OpenDispute(request)).dispute
     assert (opened_one.exceptions, opened_one.diff_micros) == (2, 2 * 98 * YUAN)
-    assert await refused(desk.stub.OpenDispute(request)) == "EXCEPTION_DECIDED"
+    assert (await desk.stub.OpenDispute(request)).dispute == opened_one
+    for letter, of_it in (
+        ("another letter", numbers[:2]),
+        (request.letter, numbers[:1]),
+        (request.letter, numbers),
+    ):
+        other = pb.OpenDisputeRequest()
+        other.CopyFrom(request)
+        other.letter, other.exception_ids[:] = letter, of_it
+        assert await refused(desk.stub.OpenDispute(other)) == "EXCEPTION_DECIDED"
     strange = pb.OpenDisputeRequest()
     strange.CopyFrom(request)
     strange.source, strange.exception_ids[:] = "other", [numbers[2]]

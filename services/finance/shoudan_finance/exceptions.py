@@ -135,12 +135,18 @@ async def locked(
     """Exceptions in the order asked, locked. Refuses ExceptionNotFound, ExceptionDecided."""
     found = await exceptions.lock(work.db, numbers)
     for number in numbers:
-        row = found.get(number)
-        if row is None:
+        if number not in found:
             raise ExceptionNotFound(number)
-        if event is not None and not EXCEPTION.allows(row.status, event):
-            raise ExceptionDecided(number, row.status.name.lower())
-    return [found[number] for number in numbers]
+    rows = [found[number] for number in numbers]
+    if event is not None:
+        _check_open(rows, event)
+    return rows
+
+
+def _check_open(rows: Sequence[Row], event: ExceptionEvent) -> None:
+    for row in rows:
+        if not EXCEPTION.allows(row.status, event):
+            raise ExceptionDecided(row.exception_id, row.status.name.lower())
 
 
 async def assign(context: Context, numbers: Sequence[int], assignee: str) -> None:
@@ -190,9 +196,16 @@ async def _check_file(work: UnitOfWork, sha256: bytes) -> None:
 async def open_dispute(
     context: Context, source: str, numbers: Sequence[int], letter: str, deadline: date, by: str
 ) -> Dispute:
-    """Put exceptions of a source into a dispute with it. Refuses ExceptionNotFound, ExceptionDecided."""
+    """Put exceptions of a source into a dispute with it; a repeat gives what the first one opened.
+
+    Refuses ExceptionNotFound, ExceptionDecided.
+    """
     async with context.app.work("finance.dispute") as work:
-        rows = await locked(work, numbers, ExceptionEvent.DISPUTED)
+        rows = await locked(work, numbers, None)
+        there = await _opened(work, rows)
+        if there is not None and (there.letter, there.deadline) == (letter, deadline):
+            return there
+        _check_open(rows, ExceptionEvent.DISPUTED)
         if {row.source for row in rows} != {source}:
             raise FieldInvalid("exception_ids", "are not all of the source")
         one = Dispute(
@@ -212,6 +225,16 @@ async def open_dispute(
         stored = await exceptions.open_dispute(work.db, one, numbers)
         await noted(context, work, numbers, NoteKind.DISPUTED, letter, by)
     return stored
+
+
+async def _opened(work: UnitOfWork, rows: Sequence[Row]) -> Dispute | None:
+    """The dispute that waits for an answer about these exceptions, and about no others."""
+    disputed = ExceptionStatus.DISPUTED
+    disputes = {row.dispute_id if row.status is disputed else 0 for row in rows}
+    if len(disputes) != 1:
+        return None
+    there = await exceptions.get_dispute(work.db, disputes.pop())
+    return there if there is not None and there.exceptions == len(rows) else None
 
 
 async def answer_dispute(

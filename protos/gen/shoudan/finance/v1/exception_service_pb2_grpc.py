@@ -208,8 +208,8 @@ class ExceptionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def OpenDispute(self, request, context):
-        """OpenDispute puts exceptions of one source into a dispute with it: a letter and until when it is to be answered. Errors: EXCEPTION_NOT_FOUND,
-        EXCEPTION_DECIDED.
+        """OpenDispute puts exceptions of one source into a dispute with it: a letter and until when it is to be answered. A repeat, the same exceptions with the same letter
+        and deadline, gives what the first one opened. Errors: EXCEPTION_NOT_FOUND, EXCEPTION_DECIDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

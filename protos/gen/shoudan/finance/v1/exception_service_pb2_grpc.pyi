@@ -54,8 +54,8 @@ class ExceptionServiceStub:
     EXCEPTION_DECIDED, FIELD_INVALID.
     """
     OpenDispute: _aio.UnaryUnaryMultiCallable[_exception_service_pb2.OpenDisputeRequest, _exception_service_pb2.OpenDisputeResponse]
-    """OpenDispute puts exceptions of one source into a dispute with it: a letter and until when it is to be answered. Errors: EXCEPTION_NOT_FOUND,
-    EXCEPTION_DECIDED.
+    """OpenDispute puts exceptions of one source into a dispute with it: a letter and until when it is to be answered. A repeat, the same exceptions with the same letter
+    and deadline, gives what the first one opened. Errors: EXCEPTION_NOT_FOUND, EXCEPTION_DECIDED.
     """
     AnswerDispute: _aio.UnaryUnaryMultiCallable[_exception_service_pb2.AnswerDisputeRequest, _exception_service_pb2.AnswerDisputeResponse]
     """AnswerDispute notes what the source answered; its exceptions are open to be decided. Errors: DISPUTE_NOT_FOUND, FILE_INCOMPLETE."""
@@ -180,8 +180,8 @@ class ExceptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _exception_service_pb2.OpenDisputeRequest,
         context: _aio.ServicerContext[_exception_service_pb2.OpenDisputeRequest, _abc.Awaitable[_exception_service_pb2.OpenDisputeResponse]],
     ) -> _abc.Awaitable[_exception_service_pb2.OpenDisputeResponse]:
-        """OpenDispute puts exceptions of one source into a dispute with it: a letter and until when it is to be answered. Errors: EXCEPTION_NOT_FOUND,
-        EXCEPTION_DECIDED.
+        """OpenDispute puts exceptions of one source into a dispute with it: a letter and until when it is to be answered. A repeat, the same exceptions with the same letter
+        and deadline, gives what the first one opened. Errors: EXCEPTION_NOT_FOUND, EXCEPTION_DECIDED.
         """
 
     @_abc_1.abstractmethod
