@@ -220,6 +220,7 @@ VALID: dict[str, Correct] = {
         ),
         _of_endpoint,
     ),
+    "OrderService/GetLifecycle": lambda m: setattr(m, "page_token", ""),
     "ChannelService/SendNotice": lambda m: (setattr(m, "key", "k"), setattr(m, "body", b"{}")),
     "LedgerService/ListAlerts": lambda m: setattr(m, "page_token", "1.1"),
     "AlertService/ListSent": lambda m: setattr(m, "page_token", "1.1.t"),
