@@ -51,7 +51,7 @@ class Place:
     @classmethod
     def read(cls, token: str) -> Place:
         """The place that a token says. Refuses: FieldInvalid."""
-        micros, _, shown = token.partition(".")
+        micros, _, shown = (token if "." in token else f"{token}.0").partition(".")
         well = token.isascii() and micros.isdecimal() and shown.isdecimal()
         if token and not (well and len(micros) <= _MICROS_DIGITS and len(shown) <= _SHOWN_DIGITS):
             raise FieldInvalid("page_token", "not given by the page before")
