@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 import shutil
+from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -44,7 +45,7 @@ class Window:
     numbers: Any = field(default_factory=lambda: itertools.count(1))
     answers: dict[int, asyncio.Future[Any]] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
-    loaded: asyncio.Event = field(default_factory=asyncio.Event)
+    loads: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
 
     async def listen(self) -> None:
         """Take what the browser says: answers, loads, and whatever it complains of."""
@@ -52,8 +53,9 @@ class Window:
             said = json.loads(message.data)
             if (answer := self.answers.pop(said.get("id", 0), None)) is not None:
                 answer.set_result(said)
-            elif said.get("method") == "Page.loadEventFired":
-                self.loaded.set()
+            elif said.get("method") == "Page.lifecycleEvent":
+                if said["params"]["name"] == "load":
+                    self.loads[said["params"]["loaderId"]].set()
             elif said.get("method") == "Runtime.exceptionThrown":
                 self.wrong.append(json.dumps(said["params"]["exceptionDetails"])[:500])
             elif said.get("method") == "Log.entryAdded":
@@ -71,10 +73,9 @@ class Window:
         return said["result"]
 
     async def open(self, path: str) -> None:
-        """Go to an address and wait until everything of it is there."""
-        self.loaded.clear()
-        await self.ask("Page.navigate", url=self.url + path)
-        await asyncio.wait_for(self.loaded.wait(), START_S)
+        """Go to an address and wait until everything of it is there; the page before may still be loading."""
+        gone = await self.ask("Page.navigate", url=self.url + path)
+        await asyncio.wait_for(self.loads[gone["loaderId"]].wait(), START_S)
 
     async def run(self, script: str) -> Any:
         """What a script in the page gives; in the debugger's world, which the page's policy leaves alone."""
@@ -177,6 +178,7 @@ async def _heard(window: Window) -> AsyncIterator[Window]:
     listening = asyncio.ensure_future(window.listen())
     for domain in ("Page", "Runtime", "Log", "Network"):
         await window.ask(f"{domain}.enable")
+    await window.ask("Page.setLifecycleEventsEnabled", enabled=True)
     yield window
     listening.cancel()
 

@@ -79,12 +79,19 @@ CONTRAST = """(() => {
 
 
 @pytest.fixture(scope="module")
-async def window(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Window]:
-    """A browser in which an operator with every role is logged in."""
+async def watcher(desk: Desk) -> Browser:
+    """An operator with every role."""
+    return await desk.logged_in("watches", *ALL)
+
+
+@pytest.fixture(scope="module")
+async def window(
+    desk: Desk, watcher: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Window]:
+    """A browser in which that operator is logged in."""
     home = tmp_path_factory.mktemp("chromium")
     async with chromium(home, desk.system.console_url) as one:
-        person = await desk.logged_in("watches", *ALL)
-        await one.cookies([("session", person.cookie()), ("form", person.cookie("form"))])
+        await one.cookies([("session", watcher.cookie()), ("form", watcher.cookie("form"))])
         yield one
 
 
@@ -193,7 +200,7 @@ async def test_groups_of_the_navigation_stay_as_they_were_opened(window: Window)
 
 
 async def test_a_double_click_sends_a_form_once_and_back_brings_it_alive(
-    desk: Desk, window: Window
+    desk: Desk, window: Window, watcher: Browser
 ) -> None:
     person = await desk.logged_in("twice", *ALL)
     await window.cookies([("session", person.cookie()), ("form", person.cookie("form"))])
@@ -224,6 +231,7 @@ async def test_a_double_click_sends_a_form_once_and_back_brings_it_alive(
     )
     await window.at("/login")
     assert await desk.partner.sql("delivery", rows) == before + 1
+    await window.cookies([("session", watcher.cookie()), ("form", watcher.cookie("form"))])
 
 
 async def test_a_filter_changes_the_list_and_the_address_without_a_reload(

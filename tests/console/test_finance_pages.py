@@ -168,7 +168,8 @@ async def test_several_are_ticked_looked_at_and_decided_as_one(books: Books) -> 
     unsaid = await browser.get(f"{path}?{ticked}&decision=2")
     assert "choose a decision and say why" in unsaid.text
     assert (await browser.get(f"{path}?item=all&decision=2&remark=x")).status == 404
-    assert (await browser.get(f"{path}?{ticked}&decision=4&remark=x")).text.count("EX") == 0
+    refund = await browser.get(f"{path}?{ticked}&decision=4&remark=x")
+    assert not [one for one in (first, second) if f"EX{one}" in refund.text]
     look = await browser.get(f"{path}?{ticked}&decision=2&remark=small+%3Cchange%3E")
     assert look.status == 200
     for number in (first, second):
@@ -240,7 +241,7 @@ async def test_a_supplier_is_asked_and_its_dispute_answered_with_a_file(books: B
     ).status == 400
     letter = {"do": "dispute", "letter": "We know no such <delivery>.", "deadline": "2026-01-05"}
     answers = [await browser.post(path, letter) for _ in range(2)]
-    assert [one.status for one in answers] == [303, 400]
+    assert [one.status for one in answers] == [303, 303]  # it is one dispute
     assert "Disputed" in (await browser.get(path)).text
     disputes = await browser.get("/finance/disputes")
     (where,) = set(re.findall(r'data-href="(/finance/disputes/\d+)"', disputes.text))

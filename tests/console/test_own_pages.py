@@ -141,7 +141,7 @@ async def test_an_order_is_shown_as_a_partner_may_know_it(desk: Desk) -> None:
     found = await browser.get("/own/search?q=desk-0")
     assert (await browser.get(found.location)).text.count("<tr") == 2
     assert (await browser.get("/own/order?no=none")).status == 404
-    listed = await browser.get("/own/orders?status=0&size=25")
+    listed = await browser.get("/own/orders?status=0&size=100")
     assert "desk-0" in listed.text
     assert "lost-" not in listed.text
     assert "lost-" in (await browser.get("/own/orders?status=30")).text

@@ -146,9 +146,10 @@
     const kept = opened();
     for (const group of document.querySelectorAll(".side details")) {
       if (kept.has(group.dataset.group)) group.open = true;
-      group.addEventListener("toggle", () => {
+      // A hand's doing alone: the group of each page that is looked at is opened, too.
+      group.querySelector("summary").addEventListener("click", () => {
         const now = opened();
-        now[group.open ? "add" : "delete"](group.dataset.group);
+        now[group.open ? "delete" : "add"](group.dataset.group);
         localStorage.setItem("opened", [...now].join("|"));
       });
     }

@@ -11,7 +11,7 @@ import pytest
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from prometheus_client import Gauge
+from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from shoudan_kit import log, metrics
 from shoudan_kit.config import ProcessSettings
@@ -394,9 +394,12 @@ async def test_an_unknown_method_is_unimplemented(serve):
 async def test_calls_are_counted_by_method_and_code(serve, monkeypatch):
     def counted(code):
         labels = {"method": f"/{NAME}/Unary", "code": code}
-        return metrics.REGISTRY.get_sample_value("shoudan_rpc_server_seconds_count", labels) or 0
+        return own.get_sample_value("test_seconds_count", labels) or 0
 
     # Servers of other tests in this process have their calls, too: these alone are counted here.
+    own = CollectorRegistry()
+    seconds = Histogram("test_seconds", "of calls", ["method", "code"], registry=own)
+    monkeypatch.setattr(metrics, "RPC_SERVER_SECONDS", seconds.labels)
     gauge = Gauge("test_rpc_in_progress", "now", registry=None)
     monkeypatch.setattr(metrics, "RPC_IN_PROGRESS", lambda: gauge)
     seen = []
