@@ -23,6 +23,7 @@ from tests.poll import eventually
 from tests.test_tidy import ROOT
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+FITS = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
 VECTORS = ROOT / "docs/reference/http/signing/vectors.json"
 
 
@@ -103,6 +104,7 @@ async def test_a_call_is_signed_sent_and_answered_on_the_page(
             for width in (1280, 360):
                 await window.width(width)
                 assert await axe.grave(window) == []
+                assert await window.run(FITS)
                 if pictures:
                     shot = Path(pictures) / f"try-{language}-{width}.png"
                     shot.write_bytes(await window.picture())
