@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from shoudan_kit.limits.bulkhead import Admission, Bulkhead, Limits, Party
+from shoudan_kit.limits.bulkhead import PARTIES_MAX, Admission, Bulkhead, Limits, Party
 from shoudan_kit.limits.shares import Shares
 
 ROUNDING = 1e-9  # a share times a total is a whole number of calls, but for the last bit
@@ -37,10 +37,10 @@ class SharedBulkhead(Bulkhead):
         of_party = of_party if most is None else min(of_party, most)
         of_group = of_group if group_most is None else min(of_group, group_most)
         admission = super().enter(party, now, of_party, of_group)
-        if (calls := self.calls_of(party)) > self._most[party]:
-            self._most[party] = calls
-        self._full[party] += admission is Admission.FULL
-        self._busy[party] += admission is Admission.BUSY
+        if len(self._most) < PARTIES_MAX or party in self._most:  # without NATS none looks
+            self._most[party] = max(self._most[party], self.calls_of(party))
+            self._full[party] += admission is Admission.FULL
+            self._busy[party] += admission is Admission.BUSY
         return admission
 
     def used(self) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shoudan_kit.limits.bulkhead import Admission, Limits, Party
+from shoudan_kit.limits.bulkhead import PARTIES_MAX, Admission, Limits, Party
 from shoudan_kit.limits.shared_bulkhead import SharedBulkhead
 from shoudan_kit.limits.shares import Document, Shares
 
@@ -101,6 +101,15 @@ def test_calls_that_ended_before_the_look_were_asked() -> None:
         side.leave(("g", "h"), 0.0, answered=True)
     assert side.asked() == {"g": 3 / 8, "g h": 3 / 4}
     assert side.used() == side.asked() == {"g": 1 / 8, "g h": 1 / 4}
+
+
+def test_where_none_looks_what_is_remembered_of_parties_is_bounded() -> None:
+    side = SharedBulkhead(Limits(10, 8, 4, reserve=1), Shares("a", 5.0))
+    for number in range(PARTIES_MAX + 10):
+        party = ("g", f"h{number}")
+        assert side.enter(party, 0.0) is Admission.GO
+        side.leave(party, 0.0, answered=True)
+    assert len(side.asked()) == PARTIES_MAX + 1  # and their group
 
 
 def test_what_waits_is_asked_instead_of_what_was_refused() -> None:
